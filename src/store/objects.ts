@@ -1,0 +1,261 @@
+/**
+ * The way in and out of a bucket: put, delete, find. Body first, row second, old body last.
+ */
+import { randomUUID } from "node:crypto";
+import { S3Error } from "../errors.ts";
+import { type Body, listSegments, type Range, readInline, readSegments, type StoredBody, storeBody } from "./bodies.ts";
+import { type Bucket, type BucketRow, bucketFromRow } from "./buckets.ts";
+import type { Draft, Operation, Stored, WriteConditions } from "./decide.ts";
+import { commitAll, commitOne, isSameReplica, type Outcome, removedHere } from "./sequencer.ts";
+import {
+  type Description,
+  fromRow,
+  type ReplicationStatus,
+  readRemoved,
+  readVersions,
+  shownVersionId,
+  slotOf,
+  type Version,
+  type VersionRow,
+} from "./versions.ts";
+
+export type { Body } from "./bodies.ts";
+export type { WriteConditions } from "./decide.ts";
+
+/** Where a bucket's versions are put in order. */
+export interface Place {
+  bucketId: number;
+  slots: number;
+}
+
+export interface Written {
+  version: Version;
+  /** false in a bucket that was never versioned: the answer carries no x-amz-version-id */
+  isVersioned: boolean;
+  replicationStatus: ReplicationStatus | undefined;
+}
+
+export interface Deletion {
+  key: string;
+  versionId?: string;
+  conditions?: WriteConditions;
+}
+
+export interface Deleted {
+  /** as shown: of the delete marker that was made, or the version id that was asked for; undefined in a bucket that was never versioned */
+  versionId: string | undefined;
+  /** a delete marker was made, or the version that was removed was one */
+  isDeleteMarker: boolean;
+}
+
+/**
+ * Stores a body and commits its version.
+ * Throws NoSuchBucket, PreconditionFailed, NoSuchKey (If-Match on no object), BadDigest, XAmzContentSHA256Mismatch,
+ * IncompleteBody; then no version was made.
+ */
+export async function putObject(
+  env: Env,
+  place: Place,
+  key: string,
+  description: Description,
+  body: Body,
+  conditions?: WriteConditions,
+): Promise<Written> {
+  const stored = await storeBody(env, { bucketId: place.bucketId, key }, body);
+  const draft: Draft = {
+    ...description,
+    size: body.size,
+    etag: stored.md5,
+    storage: stored.inline ? "inline" : "segments",
+    checksum: stored.checksum,
+  };
+  const operation: Operation = {
+    kind: "put",
+    key,
+    requestId: randomUUID(),
+    draft,
+    conditions,
+    ...standing(stored, body.size),
+  };
+  return await commitBody(env, place, operation, stored.r2Key);
+}
+
+/** How a body that was stored whole stands beside its version. */
+export function standing(stored: StoredBody, size: number): Stored {
+  if (stored.inline) return { inline: Buffer.from(stored.inline).toString("base64") };
+  const { md5, r2Key } = stored;
+  return {
+    segments: [{ partNumber: 1, offset: 0, size, md5, checksum: stored.checksum?.value ?? null, r2Key: r2Key! }],
+  };
+}
+
+/** Commits a version whose body is stored; a body that was refused for certain is removed at once. */
+async function commitBody(env: Env, place: Place, operation: Operation, r2Key: string | undefined): Promise<Written> {
+  try {
+    return written(await commitOne(env, place, operation));
+  } catch (error) {
+    const isCertain = error instanceof S3Error && error.code !== "ServiceUnavailable";
+    if (r2Key && isCertain) await env.BLOBS.delete(r2Key);
+    throw error;
+  }
+}
+
+export function written({ version, isVersioned }: Outcome): Written {
+  const replicationStatus = version!.bound.length > 0 ? "PENDING" : undefined;
+  return { version: version!, isVersioned, replicationStatus };
+}
+
+/**
+ * Deletes as S3 does. Without versionId: a delete marker of its own each time, or in a bucket that was never versioned
+ * the removal of what is there. With: that version is removed for good; an absent one succeeds silently.
+ * Throws NoSuchBucket, PreconditionFailed, NoSuchKey (If-Match on no object).
+ */
+export async function deleteObject(env: Env, place: Place, deletion: Deletion): Promise<Deleted> {
+  const [deleted] = await deleteObjects(env, place, [deletion]);
+  if (deleted instanceof S3Error) throw deleted;
+  return deleted!;
+}
+
+/** Many deletions, one trip to each slot. An error stands in its key's place. */
+export async function deleteObjects(env: Env, place: Place, deletions: Deletion[]): Promise<(Deleted | S3Error)[]> {
+  const operations = deletions.map(({ key, versionId, conditions }): Operation => {
+    const common = { key, requestId: randomUUID(), conditions };
+    return versionId === undefined ? { kind: "delete", ...common } : { kind: "remove", versionId, ...common };
+  });
+  const outcomes = await commitAll(env, place, operations);
+  return outcomes.map((outcome, i) => (outcome instanceof S3Error ? outcome : deleted(outcome, deletions[i]!)));
+}
+
+function deleted({ version, isVersioned }: Outcome, { versionId }: Deletion): Deleted {
+  if (versionId !== undefined) return { versionId, isDeleteMarker: version?.isDeleteMarker ?? false };
+  if (!isVersioned) return { versionId: undefined, isDeleteMarker: false };
+  return { versionId: version && shownVersionId(version), isDeleteMarker: true };
+}
+
+/** A version as it comes from its source, with its body. */
+export interface Replica extends Stored {
+  version: Version;
+}
+
+/**
+ * Takes in replicas with the ids they have at their source, one trip to each slot. One that is there already answers as
+ * at first; an error stands in its version's place: VersionIdConflict (another version is there by that id),
+ * NoSuchVersion (it was removed here by id), InvalidBucketState (not versioned), RequestTimeTooSkewed (its id is more
+ * than 15 minutes ahead), NoSuchBucket.
+ */
+export async function mergeReplicas(env: Env, place: Place, replicas: Replica[]): Promise<(Version | S3Error)[]> {
+  const operations = replicas.map(({ version, ...stored }): Operation => {
+    return { kind: "merge", key: version.key, requestId: version.requestId, version, ...stored };
+  });
+  const outcomes = await commitAll(env, place, operations);
+  return outcomes.map((outcome) => (outcome instanceof S3Error ? outcome : outcome.version!));
+}
+
+/**
+ * Whether a replica is here already. Throws VersionIdConflict (another version is, by that id), NoSuchVersion (it was
+ * removed here by id).
+ */
+export async function hasReplica(env: Pick<Env, "INDEX">, version: Version): Promise<boolean> {
+  const wanted = [{ key: version.key, versionId: version.versionId }];
+  const [[present], [removed]] = await Promise.all([
+    readVersions(env, version.bucketId, wanted),
+    readRemoved(env, version.bucketId, wanted),
+  ]);
+  if (present && !isSameReplica(present, version)) throw new S3Error("VersionIdConflict");
+  if (removed && !present) throw removedHere();
+  return present !== undefined;
+}
+
+interface FoundRow extends VersionRow {
+  bucket: string;
+  body: string | null;
+  failed: number;
+  pending: number;
+}
+
+/** A version found, with what is needed to give its body. */
+export class Found {
+  readonly bucket: Bucket;
+  /** undefined if there is none; may be a delete marker */
+  readonly version: Version | undefined;
+  readonly replicationStatus: ReplicationStatus | undefined;
+  readonly #env: Pick<Env, "BLOBS" | "INDEX">;
+  readonly #inline: string | null;
+
+  constructor(env: Pick<Env, "BLOBS" | "INDEX">, bucket: Bucket, row: FoundRow) {
+    this.#env = env;
+    this.bucket = bucket;
+    this.#inline = row.body;
+    this.version = row.version_id === null ? undefined : fromRow(row);
+    this.replicationStatus = this.version && statusOf(this.version, row);
+  }
+
+  /** The body, or bytes `offset` to `offset + length` of it; the range lies within it. */
+  async read(range?: Range): Promise<ReadableStream<Uint8Array> | Uint8Array> {
+    const version = this.version!;
+    if (version.storage !== "segments") return readInline(this.#inline ?? "", range);
+    const whole = range ?? { offset: 0, length: version.size };
+    return await readSegments(this.#env, await listSegments(this.#env, version, whole), whole);
+  }
+
+  /** Parts that the version was uploaded in; 1 for a body that was put whole. */
+  partCount(): number {
+    const parts = /-([0-9]+)$/.exec(this.version!.etag)?.[1];
+    return parts === undefined ? 1 : Number(parts);
+  }
+
+  /** Where the n-th part (from 1) lies; undefined if there is no such part. */
+  async partRange(partNumber: number): Promise<Range | undefined> {
+    if (this.partCount() === 1) return partNumber === 1 ? { offset: 0, length: this.version!.size } : undefined;
+    const row = await this.#env.INDEX.prepare(
+      `SELECT min(offset) AS offset, sum(size) AS length FROM segments
+       WHERE bucket_id = ?1 AND key = ?2 AND version_id = ?3 GROUP BY part_number ORDER BY part_number LIMIT 1 OFFSET ?4`,
+    )
+      .bind(this.version!.bucketId, this.version!.key, this.version!.versionId, partNumber - 1)
+      .first<Range>();
+    return row ?? undefined;
+  }
+}
+
+/** Derived from what is still to travel, never stored. */
+function statusOf(version: Version, row: Pick<FoundRow, "failed" | "pending">): ReplicationStatus | undefined {
+  if (version.source !== null) return "REPLICA";
+  if (version.bound.length === 0) return undefined;
+  if (row.failed) return "FAILED";
+  return row.pending ? "PENDING" : "COMPLETED";
+}
+
+const BUCKET_JSON = `json_object('bucket_id', b.bucket_id, 'name', b.name, 'organization_id', b.organization_id,
+  'state', b.state, 'revision', b.revision, 'versioning', b.versioning, 'slots', b.slots,
+  'replication', b.replication, 'created_at', b.created_at)`;
+
+const OF_VERSION = "o.link_id = l.value AND o.slot = ?3 AND o.version_id = v.version_id AND o.key = v.key";
+
+/**
+ * The current version of a key, or the one by id (`null` for the null version), with its bucket: one trip to INDEX.
+ * Throws NoSuchBucket. An absent version is no error here.
+ */
+export async function findObject(env: Env, place: Place, key: string, versionId?: string): Promise<Found> {
+  const version =
+    versionId === undefined
+      ? "v.version_id = (SELECT version_id FROM versions WHERE bucket_id = ?1 AND key = ?2 ORDER BY version_id DESC LIMIT 1)"
+      : versionId === "null"
+        ? "v.is_null = 1"
+        : "v.version_id = ?4";
+  const statement = env.INDEX.prepare(
+    `SELECT v.*, i.body, ${BUCKET_JSON} AS bucket,
+       EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN failed o WHERE ${OF_VERSION})
+         OR EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o CROSS JOIN links k
+           WHERE ${OF_VERSION} AND k.link_id = o.link_id AND k.state = 'removed') AS failed,
+       EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o WHERE ${OF_VERSION}) AS pending
+     FROM buckets b
+       LEFT JOIN versions v ON v.bucket_id = b.bucket_id AND v.key = ?2 AND ${version}
+       LEFT JOIN inline_bodies i ON i.bucket_id = v.bucket_id AND i.key = v.key AND i.version_id = v.version_id
+     WHERE b.bucket_id = ?1 AND b.state = 'active' LIMIT 1`,
+  );
+  const binds = [place.bucketId, key, slotOf(key, place.slots)];
+  const byId = versionId !== undefined && versionId !== "null";
+  const row = await statement.bind(...binds, ...(byId ? [versionId] : [])).first<FoundRow>();
+  if (!row) throw new S3Error("NoSuchBucket");
+  return new Found(env, bucketFromRow(JSON.parse(row.bucket) as BucketRow), row);
+}

@@ -1,0 +1,180 @@
+/**
+ * What is still to travel, and what came of it. State lives in these rows; the queue is only a wake-up, and the sweep
+ * the guarantee.
+ */
+import type { Link } from "./links.ts";
+import { fromRow, lastModified, type Version, type VersionRow } from "./versions.ts";
+
+type IndexEnv = Pick<Env, "INDEX">;
+
+/** A version on its way along one link. */
+export interface Task {
+  key: string;
+  versionId: string;
+  /** clock id of the last edit that is sent along */
+  change: string;
+  attempts: number;
+  /** undefined: it was removed at the source before it was sent */
+  version: Version | undefined;
+  /** base64 of an inline body */
+  inline: string | null;
+}
+
+interface TaskRow extends Partial<VersionRow> {
+  task_key: string;
+  task_version_id: string;
+  change: string;
+  attempts: number;
+  body: string | null;
+}
+
+/** Tasks of a link and slot that are due, oldest first. */
+export async function listDue(env: IndexEnv, link: Link, slot: number, limit: number): Promise<Task[]> {
+  const { results } = await env.INDEX.prepare(
+    `SELECT o.key AS task_key, o.version_id AS task_version_id, o.change, o.attempts, i.body, v.*
+     FROM outbox o
+       LEFT JOIN versions v ON v.bucket_id = ?4 AND v.key = o.key AND v.version_id = o.version_id
+       LEFT JOIN inline_bodies i ON i.bucket_id = ?4 AND i.key = o.key AND i.version_id = o.version_id
+     WHERE o.link_id = ?1 AND o.slot = ?2 AND o.next_attempt_at <= ?3 ORDER BY o.version_id, o.key LIMIT ?5`,
+  )
+    .bind(link.linkId, slot, Date.now(), link.bucketId, limit)
+    .all<TaskRow>();
+  return results.map((row) => ({
+    key: row.task_key,
+    versionId: row.task_version_id,
+    change: row.change,
+    attempts: row.attempts,
+    version: row.bucket_id ? fromRow(row as VersionRow) : undefined,
+    inline: row.body,
+  }));
+}
+
+/** What came of a task that was sent. */
+export type Result =
+  /** the destination's receipt */
+  | { task: Task; arrived: true }
+  /** it will be tried again, not before `nextAttemptAt` (milliseconds) */
+  | { task: Task; retry: { error: string; nextAttemptAt: number } }
+  /** somebody must mend it */
+  | { task: Task; failed: { reason: string; cause: string } };
+
+/**
+ * Writes what came of tasks, in one transaction: a receipt removes exactly the row that it answers, only where `change`
+ * is still what was sent; a task whose version is gone just ends. A failure's `cause` names what it rests on.
+ */
+export async function recordResults(env: IndexEnv, link: Link, slot: number, results: Result[]): Promise<void> {
+  const now = Date.now();
+  const ended = results.flatMap((result) => ("arrived" in result ? [named(result.task)] : []));
+  const failed = results.flatMap((result) =>
+    "failed" in result ? [{ ...named(result.task), ...result.failed, attempts: result.task.attempts + 1 }] : [],
+  );
+  const retried = Map.groupBy(
+    results.filter((result) => "retry" in result),
+    ({ retry }) => JSON.stringify(retry),
+  );
+  const statements: D1PreparedStatement[] = [];
+  if (failed.length > 0) {
+    statements.push(
+      env.INDEX.prepare(
+        `INSERT INTO failed (link_id, slot, version_id, key, change, attempts, reason, cause, failed_at)
+         SELECT o.link_id, o.slot, o.version_id, o.key, o.change, r.value ->> 'attempts', r.value ->> 'reason', r.value ->> 'cause', ?4
+         FROM json_each(?3) r CROSS JOIN outbox o WHERE ${IS_SENT}
+         ON CONFLICT DO UPDATE SET change = excluded.change, attempts = excluded.attempts, reason = excluded.reason,
+           cause = excluded.cause, failed_at = excluded.failed_at`,
+      ).bind(link.linkId, slot, JSON.stringify(failed), now),
+    );
+  }
+  if (ended.length + failed.length > 0) {
+    statements.push(
+      env.INDEX.prepare(
+        `DELETE FROM outbox WHERE link_id = ?1 AND slot = ?2 AND (version_id, key) IN
+           (SELECT o.version_id, o.key FROM json_each(?3) r CROSS JOIN outbox o WHERE ${IS_SENT})`,
+      ).bind(link.linkId, slot, JSON.stringify([...ended, ...failed])),
+    );
+  }
+  for (const group of retried.values()) {
+    const { error, nextAttemptAt } = group[0]!.retry;
+    statements.push(
+      env.INDEX.prepare(
+        `UPDATE outbox SET attempts = attempts + 1, next_attempt_at = ?4, last_error = ?5
+         WHERE link_id = ?1 AND slot = ?2 AND (version_id, key) IN
+           (SELECT o.version_id, o.key FROM json_each(?3) r CROSS JOIN outbox o WHERE ${IS_SENT})`,
+      ).bind(link.linkId, slot, JSON.stringify(group.map(({ task }) => named(task))), nextAttemptAt, error),
+    );
+  }
+  const arrivals = results.flatMap((result) =>
+    "arrived" in result && result.task.version ? [result.task.version] : [],
+  );
+  if (arrivals.length > 0) statements.push(sumArrivals(env, link, arrivals, now));
+  if (statements.length > 0) await env.INDEX.batch(statements);
+}
+
+const IS_SENT = `o.link_id = ?1 AND o.slot = ?2 AND o.version_id = r.value ->> 'versionId' AND o.key = r.value ->> 'key'
+  AND o.change = r.value ->> 'change'`;
+
+function named({ key, versionId, change }: Task): Pick<Task, "key" | "versionId" | "change"> {
+  return { key, versionId, change };
+}
+
+/** Adds arrivals to the link's minute: count, bytes, and how many took up to 1, 2, 4, ... milliseconds. */
+function sumArrivals(env: IndexEnv, link: Link, arrivals: Version[], now: number): D1PreparedStatement {
+  const lag: Record<string, number> = {};
+  for (const version of arrivals) {
+    const bound = 2 ** Math.ceil(Math.log2(Math.max(now - lastModified(version), 1)));
+    lag[bound] = (lag[bound] ?? 0) + 1;
+  }
+  const bytes = arrivals.reduce((sum, version) => sum + version.size, 0);
+  return env.INDEX.prepare(
+    `INSERT INTO link_minutes (link_id, minute, count, bytes, lag) VALUES (?1, ?2, ?3, ?4, ?5)
+     ON CONFLICT DO UPDATE SET count = count + ?3, bytes = bytes + ?4, lag = (
+       SELECT json_group_object(bound, n) FROM (
+         SELECT x.key AS bound, sum(x.value) AS n
+         FROM (SELECT key, value FROM json_each(link_minutes.lag) UNION ALL SELECT key, value FROM json_each(?5)) x
+         GROUP BY x.key))`,
+  ).bind(link.linkId, Math.floor(now / 60_000), arrivals.length, bytes, JSON.stringify(lag));
+}
+
+/** Where tasks are due, on links that may be tried now: at most `limit` pairs of link and slot. */
+export async function listWakeable(env: IndexEnv, limit: number): Promise<{ linkId: number; slot: number }[]> {
+  const { results } = await env.INDEX.prepare(
+    `WITH RECURSIVE slots (slot) AS (SELECT 0 UNION ALL SELECT slot + 1 FROM slots WHERE slot < (SELECT max(slots) FROM buckets) - 1)
+     SELECT l.link_id AS linkId, s.slot FROM links l JOIN buckets b ON b.bucket_id = l.bucket_id JOIN slots s ON s.slot < b.slots
+     WHERE l.state = 'active' AND coalesce(l.next_probe_at, 0) <= ?1
+       AND EXISTS (SELECT 1 FROM outbox o WHERE o.link_id = l.link_id AND o.slot = s.slot AND o.next_attempt_at <= ?1)
+     LIMIT ?2`,
+  )
+    .bind(Date.now(), limit)
+    .all<{ linkId: number; slot: number }>();
+  return results;
+}
+
+/**
+ * Puts failed tasks of a link whose cause isn't so any more back to be sent. `destination` undefined: it can't be asked,
+ * and what rests on it stays. True if there were any.
+ */
+export async function requeueFailed(
+  env: IndexEnv,
+  link: Link,
+  causes: { role: string; destination: string | undefined },
+): Promise<boolean> {
+  const isMended =
+    "link_id = ?1 AND cause <> ?2 AND (cause <> ?3 OR ?3 IS NULL) AND (?3 IS NOT NULL OR cause LIKE 'role %')";
+  const binds = [link.linkId, causes.role, causes.destination ?? null];
+  const [requeued] = await env.INDEX.batch([
+    env.INDEX.prepare(
+      `INSERT INTO outbox (link_id, slot, version_id, key, change, last_error)
+       SELECT link_id, slot, version_id, key, change, reason FROM failed WHERE ${isMended}
+       ON CONFLICT DO NOTHING RETURNING 1`,
+    ).bind(...binds),
+    env.INDEX.prepare(`DELETE FROM failed WHERE ${isMended}`).bind(...binds),
+  ]);
+  return requeued!.results.length > 0;
+}
+
+/** Links that have failed tasks. */
+export async function listFailedLinks(env: IndexEnv): Promise<number[]> {
+  const { results } = await env.INDEX.prepare(
+    "SELECT link_id FROM links l WHERE EXISTS (SELECT 1 FROM failed f WHERE f.link_id = l.link_id)",
+  ).all<{ link_id: number }>();
+  return results.map((row) => row.link_id);
+}

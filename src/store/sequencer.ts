@@ -1,0 +1,394 @@
+/**
+ * The Sequencer: puts the versions of a key in order. Every insert and every change of a version goes through it,
+ * replicas and removals too.
+ *
+ * One instance for each slot of a bucket, slot = hash(key) mod the bucket's slots: an instance a key would be cold for
+ * almost every PUT. It checks preconditions, gives the id, and commits in groups: what waits while a batch is under way
+ * is written in the next one.
+ *
+ * What surprised us: the input gate is open while D1 is awaited, so four concurrent read-then-writes all read the same
+ * value; hence the queue. A second instance of a slot can be alive for a while, and an instance can die with a commit
+ * under way; so the statements guard themselves (commit.ts), the clock is reserved ahead in storage, and a repeated
+ * commit looks first whether it was done.
+ */
+import { DurableObject } from "cloudflare:workers";
+import { type ErrorCode, type ErrorDetails, isS3Error, S3Error } from "../errors.ts";
+import { here } from "../zones.ts";
+import { type Bucket, getBucket } from "./buckets.ts";
+import { Clock, floorOf, MAX_SKEW_MS, millisecondsOf } from "./clock.ts";
+import { type Committed, commitPlan, nameOf, type Slot } from "./commit.ts";
+import { decide, type Known, namedVersion, needsState, type Operation, type Plan } from "./decide.ts";
+import { type KeyState, readRemoved, readStates, readVersions, readWritten, slotOf, type Version } from "./versions.ts";
+
+/** What an operation came to. */
+export interface Outcome {
+  /** put, delete: the new version. merge: the version that is there. remove: the version that was removed, if there was one */
+  version: Version | undefined;
+  /** false in a bucket that was never versioned */
+  isVersioned: boolean;
+}
+
+/** An outcome as it crosses RPC, where a thrown error would end the whole group. */
+export type Settled = { outcome: Outcome } | { error: { code: ErrorCode; message: string; details: ErrorDetails } };
+
+/** JSON a group, at most: D1 takes 2 MB a bound value. */
+const GROUP_BYTES = 1_000_000;
+/** Times that a group is decided again before its operations are given back as OperationAborted. */
+const MAX_ROUNDS = 8;
+/** Milliseconds of ids reserved ahead in storage. */
+const RESERVE_MS = 1000;
+/** A repeat looks for its own write among versions of this age. */
+const REPEAT_MS = 10 * 60 * 1000;
+/** A link's drain holds its lease this long at most without renewing it. */
+const LEASE_MS = 45_000;
+/** A wake-up that nobody followed in this time was lost. */
+const WAKE_MS = 5000;
+
+interface Waiting {
+  operation: Operation;
+  bytes: number;
+  settle: (settled: Settled) => void;
+}
+
+export class Sequencer extends DurableObject<Env> {
+  readonly #clock: Clock;
+  #reservedUntil: number;
+  #bucket: Bucket | undefined;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  readonly #leases = new Map<number, { until: number; isWoken: boolean }>();
+  readonly #wokenAt = new Map<number, number>();
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    this.#reservedUntil = ctx.storage.kv.get<number>("reservedUntil") ?? 0;
+    this.#clock = new Clock({ zoneNumber: here(env).number, reservedUntil: this.#reservedUntil });
+  }
+
+  /** Commits operations of this slot, each by itself. Throws only where it isn't known what came of them. */
+  async commit(place: Slot, operations: Operation[]): Promise<Settled[]> {
+    const settled = operations.map(
+      (operation) =>
+        new Promise<Settled>((settle) => {
+          this.#waiting.push({ operation, bytes: JSON.stringify(operation).length, settle });
+        }),
+    );
+    this.#running ??= this.#run(place).finally(() => {
+      this.#running = undefined;
+    });
+    this.ctx.waitUntil(this.#running);
+    return await Promise.all(settled);
+  }
+
+  /** Takes the lease on draining a link from this slot; false if somebody holds it, who is then told on letting go. */
+  async acquire(linkId: number): Promise<boolean> {
+    this.#wokenAt.delete(linkId);
+    const lease = this.#leases.get(linkId);
+    if (lease && lease.until > Date.now()) {
+      lease.isWoken = true;
+      return false;
+    }
+    this.#leases.set(linkId, { until: Date.now() + LEASE_MS, isWoken: false });
+    return true;
+  }
+
+  /** Lets go of a lease. True if something came meanwhile, which the holder may not have seen. */
+  async release(linkId: number): Promise<boolean> {
+    const isWoken = this.#leases.get(linkId)?.isWoken ?? false;
+    this.#leases.delete(linkId);
+    return isWoken;
+  }
+
+  async #run(place: Slot): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const group = this.#take();
+      try {
+        await this.#process(place, group);
+      } catch (error) {
+        // Whether it was written is unknown: the writer gets 503 and asks again; the body stays for the scrub.
+        const unknown = isS3Error(error) ? error : new S3Error("ServiceUnavailable");
+        if (unknown !== error) console.error(`sequencer ${place.bucketId}/${place.slot}: ${error}`);
+        for (const { settle } of group) settle(refusal(unknown));
+      }
+    }
+  }
+
+  /**
+   * The next group, in order of arrival: at most GROUP_BYTES; removals share it with no other operation on their key,
+   * and a completed upload stands alone, since its statement guards one upload.
+   */
+  #take(): Waiting[] {
+    const group: Waiting[] = [];
+    const keys = new Map<string, boolean>();
+    let bytes = 0;
+    for (const waiting of this.#waiting) {
+      const { operation } = waiting;
+      const isAlone = "completion" in operation && operation.completion !== undefined;
+      const isRemoval = operation.kind === "remove" || operation.kind === "delete";
+      const meets = keys.get(operation.key);
+      if (group.length > 0 && (isAlone || bytes + waiting.bytes > GROUP_BYTES)) break;
+      if (meets !== undefined && (isRemoval || meets)) break;
+      group.push(waiting);
+      if (isAlone) break;
+      keys.set(operation.key, isRemoval);
+      bytes += waiting.bytes;
+    }
+    this.#waiting = this.#waiting.slice(group.length);
+    return group;
+  }
+
+  async #process(place: Slot, group: Waiting[]): Promise<void> {
+    let open = await this.#settleRepeats(place, group);
+    for (let round = 0; open.length > 0; round++) {
+      if (round === MAX_ROUNDS) throw new S3Error("OperationAborted");
+      open = await this.#round(place, open, round > 0);
+    }
+  }
+
+  /** Answers what an earlier try has written already; gives the rest. */
+  async #settleRepeats(place: Slot, group: Waiting[]): Promise<Waiting[]> {
+    const repeats = group.filter(({ operation }) => operation.isRepeat);
+    if (repeats.length === 0) return group;
+    this.#bucket ??= await getBucket(this.env, place.bucketId);
+    const isVersioned = this.#bucket.versioning !== "Unversioned";
+    const since = floorOf(Date.now() - REPEAT_MS);
+    const writes = repeats.map(({ operation }) => ({ key: operation.key, requestId: operation.requestId }));
+    const written = await readWritten(this.env, place.bucketId, since, writes);
+    const byRequest = new Map(written.map((version) => [version.requestId, version]));
+    return group.filter(({ operation, settle }) => {
+      const version = operation.isRepeat ? byRequest.get(operation.requestId) : undefined;
+      if (version) settle({ outcome: { version, isVersioned } });
+      return version === undefined;
+    });
+  }
+
+  /** Decides and commits once. Gives what fell: its ground had changed, and it is to be decided again. */
+  async #round(place: Slot, open: Waiting[], isAgain: boolean): Promise<Waiting[]> {
+    if (isAgain) this.#bucket = undefined;
+    this.#bucket ??= await getBucket(this.env, place.bucketId);
+    const bucket = this.#bucket;
+    const settlers = new Map(open.map((waiting) => [waiting.operation, waiting]));
+    const operations = this.#refuseAhead(open);
+    const known = await this.#read(bucket, operations, isAgain);
+    for (const operation of operations)
+      if (operation.kind === "merge") this.#clock.observe(operation.version.versionId);
+    const plan = decide(operations, known, this.#clock);
+    this.#reserve();
+    const committed = await this.#commit(place, bucket, plan);
+    const fallen = await this.#settle(bucket, plan, committed, settlers);
+    this.#wake(place, plan, committed);
+    return fallen;
+  }
+
+  /** Refuses replicas whose id is too far ahead of the wall clock, before the clock has seen them. */
+  #refuseAhead(open: Waiting[]): Operation[] {
+    const limit = Date.now() + MAX_SKEW_MS;
+    return open.flatMap(({ operation, settle }) => {
+      if (operation.kind !== "merge" || millisecondsOf(operation.version.versionId) <= limit) return [operation];
+      settle(refusal(new S3Error("RequestTimeTooSkewed")));
+      return [];
+    });
+  }
+
+  async #read(bucket: Bucket, operations: Operation[], isAgain: boolean): Promise<Known> {
+    const keys = operations.filter((operation) => isAgain || needsState(operation)).map(({ key }) => key);
+    const wanted = operations.flatMap((operation) => {
+      const versionId = namedVersion(operation, bucket);
+      return versionId === undefined ? [] : [{ key: operation.key, versionId }];
+    });
+    const [states, versions] = await Promise.all([
+      keys.length > 0 ? readStates(this.env, bucket.bucketId, keys) : new Map<string, KeyState>(),
+      wanted.length > 0 ? readVersions(this.env, bucket.bucketId, wanted) : [],
+    ]);
+    // A local row that fell may have met a greater id: another instance gave it.
+    for (const { base } of states.values()) this.#clock.observe(base);
+    const named = (operation: Operation) => {
+      const versionId = namedVersion(operation, bucket);
+      return versions.find(
+        (version) =>
+          version.key === operation.key &&
+          (version.versionId === versionId || (versionId === "null" && version.isNull)),
+      );
+    };
+    return { bucket, states, named };
+  }
+
+  /** No instance after this one gives an id below what is reserved. The output gate holds the commit until it is stored. */
+  #reserve(): void {
+    if (this.#clock.milliseconds < this.#reservedUntil) return;
+    this.#reservedUntil = this.#clock.milliseconds + RESERVE_MS;
+    this.ctx.storage.kv.put("reservedUntil", this.#reservedUntil);
+  }
+
+  /** If D1's answer gets lost, what is there says whether it was written. */
+  async #commit(place: Slot, bucket: Bucket, plan: Plan): Promise<Committed> {
+    try {
+      return await commitPlan(this.env, place, bucket, plan);
+    } catch (error) {
+      const arrivals = [...plan.inserts, ...plan.merges].map(({ version }) => version);
+      const found = await readVersions(this.env, place.bucketId, arrivals);
+      const inserted = new Set(found.map(nameOf));
+      if (arrivals.length > 0 && arrivals.every((version) => inserted.has(nameOf(version)))) {
+        return {
+          inserted,
+          removed: new Set(plan.removals.flatMap(({ version }) => (version ? [nameOf(version)] : []))),
+        };
+      }
+      throw error;
+    }
+  }
+
+  async #settle(
+    bucket: Bucket,
+    plan: Plan,
+    committed: Committed,
+    waiting: Map<Operation, Waiting>,
+  ): Promise<Waiting[]> {
+    const isVersioned = bucket.versioning !== "Unversioned";
+    const settle = (operation: Operation, settled: Settled) => waiting.get(operation)!.settle(settled);
+    const fallen: Operation[] = [];
+    for (const { operation, version } of plan.inserts) {
+      if (committed.inserted.has(nameOf(version))) settle(operation, { outcome: { version, isVersioned } });
+      else fallen.push(operation);
+    }
+    for (const { operation, version } of plan.removals) {
+      if (!version || committed.removed.has(nameOf(version))) settle(operation, { outcome: { version, isVersioned } });
+      else fallen.push(operation);
+    }
+    // A refusal rests on what stood before it on its key: if that fell, so does the refusal.
+    const fallenKeys = new Set(fallen.map(({ key }) => key));
+    for (const { operation, error } of plan.refusals) {
+      if (fallenKeys.has(operation.key)) fallen.push(operation);
+      else settle(operation, refusal(error));
+    }
+    await this.#settleMerges(bucket, plan, committed, settle);
+    return [...waiting.values()].filter(({ operation }) => fallen.includes(operation));
+  }
+
+  /** A replica that wasn't inserted is there already, was removed here, or has no versioned bucket to go to. */
+  async #settleMerges(
+    bucket: Bucket,
+    plan: Plan,
+    committed: Committed,
+    settle: (operation: Operation, settled: Settled) => void,
+  ): Promise<void> {
+    const absent = plan.merges.filter(({ version }) => !committed.inserted.has(nameOf(version)));
+    for (const { operation, version } of plan.merges) {
+      if (committed.inserted.has(nameOf(version))) settle(operation, { outcome: { version, isVersioned: true } });
+    }
+    if (absent.length === 0) return;
+    const versions = absent.map(({ version }) => ({ key: version.key, versionId: version.versionId }));
+    const [present, removed, current] = await Promise.all([
+      readVersions(this.env, bucket.bucketId, versions),
+      readRemoved(this.env, bucket.bucketId, versions),
+      getBucket(this.env, bucket.bucketId),
+    ]);
+    const presentByName = new Map(present.map((version) => [nameOf(version), version]));
+    const removedNames = new Set(removed.map(nameOf));
+    for (const { operation, version } of absent) {
+      const found = presentByName.get(nameOf(version));
+      settle(operation, judgeAbsent(version, found, removedNames.has(nameOf(version)), current));
+    }
+  }
+
+  /** At most one message for each link and group; none where a drain is under way, which looks again before it ends. */
+  #wake(place: Slot, plan: Plan, committed: Committed): void {
+    const landed = plan.inserts.filter(({ version }) => committed.inserted.has(nameOf(version)));
+    for (const linkId of new Set(landed.flatMap(({ version }) => version.bound))) {
+      const lease = this.#leases.get(linkId);
+      if (lease && lease.until > Date.now()) {
+        lease.isWoken = true;
+      } else if (Date.now() - (this.#wokenAt.get(linkId) ?? 0) > WAKE_MS) {
+        this.#wokenAt.set(linkId, Date.now());
+        this.ctx.waitUntil(this.env.REPLICATION.send({ linkId, slot: place.slot }));
+      }
+    }
+  }
+}
+
+/** Whether two versions by one id are the same: one that only shares the id is a conflict, never silence. */
+export function isSameReplica(one: Version, other: Version): boolean {
+  return one.size === other.size && one.etag === other.etag && one.isDeleteMarker === other.isDeleteMarker;
+}
+
+export function removedHere(): S3Error {
+  return new S3Error("NoSuchVersion", "This version was removed here by its id.");
+}
+
+function judgeAbsent(version: Version, found: Version | undefined, isRemoved: boolean, bucket: Bucket): Settled {
+  if (found) {
+    if (!isSameReplica(found, version)) return refusal(new S3Error("VersionIdConflict"));
+    return { outcome: { version: found, isVersioned: true } };
+  }
+  if (isRemoved) return refusal(removedHere());
+  if (bucket.versioning !== "Enabled") {
+    return refusal(new S3Error("InvalidBucketState", "Destination bucket must have versioning enabled."));
+  }
+  return refusal(new S3Error("NoSuchUpload"));
+}
+
+function refusal({ code, message, details }: S3Error): Settled {
+  return { error: { code, message, details } };
+}
+
+/** Times that a commit is sent to its Sequencer, the first one counted. */
+const TRIES = 3;
+
+/**
+ * Commits operations of one bucket in their slots' Sequencers; an error stands in its operation's place. A Sequencer
+ * that dies under a commit is asked again, and then looks first whether that was done.
+ * Throws ServiceUnavailable where it stays unknown what came of them.
+ */
+export async function commitAll(
+  env: Pick<Env, "SEQUENCER">,
+  bucket: { bucketId: number; slots: number },
+  operations: Operation[],
+): Promise<(Outcome | S3Error)[]> {
+  const bySlot = Map.groupBy(operations, ({ key }) => slotOf(key, bucket.slots));
+  const outcomes = new Map<Operation, Outcome | S3Error>();
+  await Promise.all(
+    [...bySlot].map(async ([slot, members]) => {
+      const settled = await commitSlot(env, { bucketId: bucket.bucketId, slot }, members);
+      for (const [i, member] of members.entries()) outcomes.set(member, unsettle(settled[i]!));
+    }),
+  );
+  return operations.map((operation) => outcomes.get(operation)!);
+}
+
+/** Commits one operation. Throws its S3Error. */
+export async function commitOne(
+  env: Pick<Env, "SEQUENCER">,
+  bucket: { bucketId: number; slots: number },
+  operation: Operation,
+): Promise<Outcome> {
+  const [outcome] = await commitAll(env, bucket, [operation]);
+  if (outcome instanceof S3Error) throw outcome;
+  return outcome!;
+}
+
+async function commitSlot(env: Pick<Env, "SEQUENCER">, place: Slot, operations: Operation[]): Promise<Settled[]> {
+  for (let tries = 1; ; tries++) {
+    try {
+      const isRepeat = tries > 1;
+      return await sequencer(env, place).commit(
+        place,
+        isRepeat ? operations.map((o) => ({ ...o, isRepeat })) : operations,
+      );
+    } catch (error) {
+      if (tries < TRIES) continue;
+      console.error(`sequencer ${place.bucketId}/${place.slot} doesn't answer: ${error}`);
+      throw new S3Error("ServiceUnavailable");
+    }
+  }
+}
+
+/** The stub of a slot; made anew each time, because one whose object died stays broken. */
+export function sequencer(env: Pick<Env, "SEQUENCER">, place: Slot): DurableObjectStub<Sequencer> {
+  return env.SEQUENCER.getByName(`${place.bucketId}/${place.slot}`);
+}
+
+function unsettle(settled: Settled): Outcome | S3Error {
+  if ("outcome" in settled) return settled.outcome;
+  const { code, message, details } = settled.error;
+  return new S3Error(code, message, details);
+}

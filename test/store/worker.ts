@@ -1,0 +1,115 @@
+/**
+ * A Worker that is nothing but the store: a test names one of its functions and gives the arguments. Bodies go in and
+ * come out as text.
+ */
+import { S3Error } from "../../src/errors.ts";
+import * as buckets from "../../src/store/buckets.ts";
+import * as garbage from "../../src/store/garbage.ts";
+import * as links from "../../src/store/links.ts";
+import * as listing from "../../src/store/listing.ts";
+import * as objects from "../../src/store/objects.ts";
+import * as outbox from "../../src/store/outbox.ts";
+import * as uploads from "../../src/store/uploads.ts";
+
+export { Sequencer } from "../../src/store/sequencer.ts";
+
+const plain = { headers: {}, metadata: {}, tags: {} };
+
+function bodyOf(text: string): objects.Body {
+  const bytes = new TextEncoder().encode(text);
+  const { readable, writable } = new FixedLengthStream(bytes.length);
+  const writer = writable.getWriter();
+  void writer.write(bytes).then(() => writer.close());
+  return { size: bytes.length, stream: readable };
+}
+
+const simple = {
+  async put(
+    env: Env,
+    place: objects.Place,
+    key: string,
+    text: string,
+    options: { tags?: Record<string, string> } & objects.WriteConditions = {},
+  ) {
+    const { tags = {}, ...conditions } = options;
+    return await objects.putObject(env, place, key, { ...plain, tags }, bodyOf(text), conditions);
+  },
+  async get(
+    env: Env,
+    place: objects.Place,
+    key: string,
+    versionId?: string,
+    range?: { offset: number; length: number },
+  ) {
+    const found = await objects.findObject(env, place, key, versionId);
+    const { version, replicationStatus } = found;
+    if (!version || version.isDeleteMarker) return { version, replicationStatus };
+    const text = await new Response((await found.read(range)) as BodyInit).text();
+    return { version, replicationStatus, text, parts: found.partCount() };
+  },
+  async putPart(env: Env, upload: uploads.Upload, partNumber: number, size: number) {
+    const { readable, writable } = new FixedLengthStream(size);
+    const writer = writable.getWriter();
+    void writer.write(new Uint8Array(size).fill(96 + partNumber)).then(() => writer.close());
+    return await uploads.putPart(env, upload, partNumber, { size, stream: readable });
+  },
+};
+
+/** An INDEX that counts the rows that D1 says it read. */
+function counting(env: Env): { env: Env; rowsRead: () => number } {
+  let rowsRead = 0;
+  const wrap = (statement: D1PreparedStatement): D1PreparedStatement =>
+    new Proxy(statement, {
+      get(target, property) {
+        if (property === "bind") return (...values: unknown[]) => wrap(target.bind(...values));
+        if (property === "first") {
+          return async () => {
+            const { results, meta } = await target.all();
+            rowsRead += meta.rows_read;
+            return results[0] ?? null;
+          };
+        }
+        return async () => {
+          const result = await target.all();
+          rowsRead += result.meta.rows_read;
+          return result;
+        };
+      },
+    });
+  const INDEX = { prepare: (sql: string) => wrap(env.INDEX.prepare(sql)) } as unknown as D1Database;
+  return { env: { ...env, INDEX }, rowsRead: () => rowsRead };
+}
+
+async function countRows(env: Env, name: string, ...args: unknown[]): Promise<{ rowsRead: number }> {
+  const counter = counting(env);
+  await (rooms[name] as (...args: unknown[]) => unknown)(counter.env, ...args);
+  return { rowsRead: counter.rowsRead() };
+}
+
+const rooms: Record<string, unknown> = {
+  ...buckets,
+  ...garbage,
+  ...links,
+  ...listing,
+  ...objects,
+  ...outbox,
+  ...uploads,
+  ...simple,
+  countRows,
+};
+
+export default {
+  async fetch(request: Request, env: Env): Promise<Response> {
+    const { name, args } = (await request.json()) as { name: string; args: unknown[] };
+    try {
+      const result = await (rooms[name] as (...args: unknown[]) => unknown)(
+        env,
+        ...args.map((arg) => arg ?? undefined),
+      );
+      return Response.json(result ?? null);
+    } catch (error) {
+      if (error instanceof S3Error) return Response.json({ code: error.code, message: error.message }, { status: 418 });
+      return new Response(String((error as Error).stack), { status: 500 });
+    }
+  },
+};
