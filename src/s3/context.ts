@@ -1,0 +1,169 @@
+/**
+ * One request on its way through the S3 door: what was asked, by whom, of which bucket.
+ *
+ * Reading `entry` or `identity` where there is none throws what S3 answers then (NoSuchBucket, AccessDenied), so an
+ * operation can't go on without them.
+ */
+import { randomBytes } from "node:crypto";
+import { type DirectoryEntry, findBucket } from "../directory.ts";
+import { isS3Error, S3Error } from "../errors.ts";
+import { type AccessRequest, authorize, type Identity, isAllowed } from "../iam/identity.ts";
+import type { Payload } from "../iam/signature.ts";
+import { zones } from "../zones.ts";
+import { parseCopySource } from "./copysource.ts";
+import { parseTarget, type Target } from "./target.ts";
+
+/** How a request came in. */
+export interface Arrival {
+  /** request target as the client sent it */
+  target: string;
+  sourceIp: string;
+  /** another zone passed it on: it is answered here, or not at all */
+  isForwarded: boolean;
+}
+
+/** Who asks, once the signature is verified. */
+export interface Caller {
+  identity: Identity;
+  /** region of the signature's scope */
+  region: string;
+  payload: Payload;
+  /** the request's headers and, of a presigned URL, the `x-amz-*` parameters of its query */
+  headers: Headers;
+}
+
+export class Context {
+  request: Request;
+  readonly env: Env;
+  readonly execution: ExecutionContext;
+  readonly arrival: Arrival;
+  readonly requestId = randomBytes(8).toString("hex").toUpperCase();
+  /** the bucket's row in the directory, wherever it lives; undefined: there is no such bucket */
+  located: DirectoryEntry | undefined;
+  /** undefined: the request carries no signature */
+  caller: Caller | undefined;
+  readonly #target: Target | S3Error;
+
+  constructor(request: Request, env: Env, execution: ExecutionContext, arrival: Arrival) {
+    this.request = request;
+    this.env = env;
+    this.execution = execution;
+    this.arrival = arrival;
+    this.#target = address(request, env, arrival);
+  }
+
+  /** Throws InvalidURI, KeyTooLongError. */
+  get target(): Target {
+    if (this.#target instanceof S3Error) throw this.#target;
+    return this.#target;
+  }
+
+  get method(): string {
+    return this.request.method;
+  }
+
+  /** What the router looks at: the shape of the path alone. It would fold `..` in a key, and needs no names. */
+  get url(): string {
+    const { bucket, key } = this.#target instanceof S3Error ? {} : this.#target;
+    if (bucket === undefined) return "http://s3/";
+    return key === undefined ? "http://s3/bucket" : "http://s3/bucket/key";
+  }
+
+  get headers(): Headers {
+    return this.caller?.headers ?? this.request.headers;
+  }
+
+  get identity(): Identity {
+    if (!this.caller) throw new S3Error("AccessDenied");
+    return this.caller.identity;
+  }
+
+  /** How the body is protected. */
+  get payload(): Payload {
+    if (!this.caller) throw new S3Error("AccessDenied");
+    return this.caller.payload;
+  }
+
+  get bucket(): string {
+    return this.target.bucket!;
+  }
+
+  get key(): string {
+    return this.target.key!;
+  }
+
+  /** The bucket. A name that is only claimed so far names none. */
+  get entry(): DirectoryEntry {
+    if (!this.located || this.located.state === "creating") {
+      throw new S3Error("NoSuchBucket", undefined, { BucketName: this.bucket });
+    }
+    return this.located;
+  }
+
+  /** A parameter of the query, undefined if it is absent. (`query` is what the router writes to.) */
+  parameter(name: string): string | undefined {
+    return this.target.query.get(name);
+  }
+
+  /** Looks the bucket up in the directory's database: true if the name stands for another bucket than it seemed. */
+  async relocate(): Promise<boolean> {
+    const before = this.located?.bucketId;
+    this.located = await findBucket(this.env, this.bucket, { fresh: true });
+    return this.located !== undefined && this.located.bucketId !== before;
+  }
+
+  /** Throws AccessDenied unless the caller may. `parameters` stand in the place of those of the request. */
+  authorize(operation: string, parameters = this.parameters): void {
+    authorize(this.identity, this.#accessRequest(operation, parameters));
+  }
+
+  isAllowed(operation: string, parameters = this.parameters): boolean {
+    return isAllowed(this.identity, this.#accessRequest(operation, parameters));
+  }
+
+  /** What policies see of the request: each only where the request has it. */
+  get parameters(): Record<string, unknown> {
+    const { bucket, key, query } = this.target;
+    const acl = hasGrants(this.headers) ? "custom" : this.headers.get("x-amz-acl");
+    const copySource = this.headers.get("x-amz-copy-source");
+    const [source] = copySource === null ? [] : parseCopySource(copySource);
+    return {
+      ...(bucket !== undefined && { bucket }),
+      ...(key !== undefined && { key }),
+      ...(query.has("versionId") && { version_id: query.get("versionId") }),
+      ...(query.has("prefix") && { prefix: query.get("prefix") }),
+      ...(acl !== null && { acl }),
+      ...(source && { source_bucket: source.bucket, source_key: source.key }),
+    };
+  }
+
+  #accessRequest(operation: string, parameters: Record<string, unknown>): AccessRequest {
+    return {
+      service: "sos",
+      operation,
+      parameters,
+      zone: this.env.ZONE,
+      sourceIp: this.arrival.sourceIp,
+    };
+  }
+}
+
+export function hasGrants(headers: Headers): boolean {
+  return [...headers.keys()].some((name) => name.startsWith("x-amz-grant-"));
+}
+
+/** Whatever is wrong with the address is thrown later, where it can be answered. */
+function address(request: Request, env: Env, arrival: Arrival): Target | S3Error {
+  try {
+    return parseTarget(arrival.target, request.headers.get("host") ?? "", domains(env));
+  } catch (error) {
+    if (isS3Error(error)) return error;
+    throw error;
+  }
+}
+
+/** Host names under which a first label names a bucket: those of all zones' endpoints, unless they are addresses. */
+function domains(env: Env): string[] {
+  const hosts = zones(env).map((zone) => new URL(zone.endpoint).hostname);
+  return hosts.filter((host) => !/^[\d.]+$|^\[/.test(host));
+}

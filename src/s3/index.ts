@@ -1,0 +1,91 @@
+/**
+ * The S3 door: address, authenticate, find the bucket (it may live in another zone), operation (authorise, answer),
+ * errors rendered once.
+ *
+ * All operations are gathered here and nowhere else. Those with more conditions are tried first, so that ListObjects,
+ * which every GET of a bucket looks like, comes last; and what no operation wants is MethodNotAllowed.
+ */
+import { type IRequest, Router } from "itty-router";
+import { findBucket } from "../directory.ts";
+import { S3Error } from "../errors.ts";
+import * as acl from "./acl.ts";
+import { authenticate } from "./authenticate.ts";
+import * as bucket from "./bucket.ts";
+import { type Arrival, Context } from "./context.ts";
+import * as copy from "./copy.ts";
+import * as deletion from "./delete.ts";
+import { hostId, renderError } from "./errors.ts";
+import * as listing from "./listing.ts";
+import * as multipart from "./multipart.ts";
+import * as object from "./object.ts";
+import { Operation } from "./operation.ts";
+import * as parts from "./parts.ts";
+import * as replica from "./replica.ts";
+import * as replication from "./replication.ts";
+import * as service from "./service.ts";
+import { unsupported } from "./unsupported.ts";
+
+const OPERATIONS = [service, bucket, acl, listing, object, deletion, copy, multipart, parts, replication, replica]
+  .flatMap((module) => Object.values<unknown>(module))
+  .filter((value) => value instanceof Operation)
+  .concat(unsupported)
+  .sort((one, other) => other.conditions - one.conditions);
+
+/** A sub-resource that an operation doesn't name means another one: `DELETE /bucket?acl` must not delete the bucket. */
+const PARAMETERS = ["id", "partNumber"];
+const SUBRESOURCES = new Set(OPERATIONS.flatMap((operation) => operation.subresources));
+for (const name of PARAMETERS) SUBRESOURCES.delete(name);
+
+const router = Router({ before: [identify], catch: renderError as never, finally: [stamp] });
+for (const operation of OPERATIONS) {
+  router[operation.method.toLowerCase()]!(operation.path, (request: IRequest) => {
+    const ctx = contextOf(request);
+    return isMeant(operation, ctx) ? operation.handle(ctx) : undefined;
+  });
+}
+router.all!("*", () => {
+  throw new S3Error("MethodNotAllowed");
+});
+
+/** Answers a request at this zone's S3 endpoint, or one that another zone passed on. Never throws. */
+export async function serve(
+  request: Request,
+  env: Env,
+  execution: ExecutionContext,
+  arrival: Arrival,
+): Promise<Response> {
+  return await router.fetch(new Context(request, env, execution, arrival) as unknown as IRequest);
+}
+
+function isMeant(operation: Operation, ctx: Context): boolean {
+  return ctx.target.query.names().every((name) => !SUBRESOURCES.has(name) || operation.names(name));
+}
+
+/** The router hands the context from stage to stage in the place of a request. */
+function contextOf(request: IRequest): Context {
+  return request as unknown as Context;
+}
+
+/** Finds bucket and caller at once: neither waits for the other, and a refusal can still tell the bucket's zone. */
+async function identify(request: IRequest): Promise<void> {
+  const ctx = contextOf(request);
+  const { bucket: name } = ctx.target;
+  const [located, caller] = await Promise.allSettled([
+    name === undefined ? undefined : findBucket(ctx.env, name),
+    authenticate(ctx),
+  ]);
+  if (located.status === "fulfilled") ctx.located = located.value;
+  if (caller.status === "rejected") throw caller.reason;
+  if (located.status === "rejected") throw located.reason;
+  ctx.caller = caller.value;
+}
+
+/** What every answer carries. One that another zone gave has it already. */
+function stamp(response: Response, request: IRequest): Response {
+  const ctx = contextOf(request);
+  if (response.headers.has("x-amz-request-id")) return response;
+  response.headers.set("x-amz-request-id", ctx.requestId);
+  response.headers.set("x-amz-id-2", hostId(ctx));
+  if (ctx.located) response.headers.set("x-amz-bucket-region", ctx.located.zone);
+  return response;
+}
