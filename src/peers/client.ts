@@ -1,0 +1,147 @@
+/**
+ * One zone as a client of another: sends a signed request to its S3 door, by service binding where there is one (no
+ * egress, no cap on the request's body), else by HTTPS.
+ *
+ * What surprised us: a Request that is handed to a binding folds `..` in its URL, so the raw target goes beside it; and
+ * there is no way to take a call over a binding back, so a zone that hangs is left alone after a time.
+ */
+import { createHash } from "node:crypto";
+import { AwsV4Signer } from "aws4fetch";
+import { S3Error } from "../errors.ts";
+import { peer, type Zone } from "../zones.ts";
+import { type BatchAnswer, encodePieceHeader, PIECE_HEADER, type PieceHeader } from "./frames.ts";
+
+/** A session's credentials. */
+export interface Credentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken: string;
+}
+
+export interface ZoneRequest {
+  method: string;
+  /** as it is signed and seen: percent-encoded, dots and slashes not folded */
+  path: string;
+  /** percent-encoded and sorted, without `?` */
+  query?: string;
+  headers?: Record<string, string>;
+  body?: Uint8Array | { stream: ReadableStream<Uint8Array>; size: number };
+  /** the client's address, where the request is made for one */
+  sourceIp?: string;
+}
+
+type ZonesEnv = Pick<Env, "ZONES">;
+
+/** Bodies of unknown digest are sent unsigned: what matters of them stands in signed headers. */
+const UNSIGNED = "UNSIGNED-PAYLOAD";
+/** Milliseconds that a zone has for an answer, to which a body adds its time at 1 MiB/s. */
+const PATIENCE_MS = 15_000;
+
+/**
+ * The zone's answer, whatever its status. Throws ServiceUnavailable if there is none: the zone can't be reached, or took
+ * too long.
+ */
+export async function send(
+  env: ZonesEnv,
+  zone: Zone,
+  credentials: Credentials,
+  { method, path, query = "", headers = {}, body, sourceIp = "" }: ZoneRequest,
+): Promise<Response> {
+  const isStream = body !== undefined && "stream" in body;
+  const size = body === undefined ? 0 : isStream ? body.size : body.length;
+  const digest = isStream
+    ? UNSIGNED
+    : createHash("sha256")
+        .update(body ?? "")
+        .digest("hex");
+  const signer = new AwsV4Signer({
+    ...credentials,
+    method,
+    url: zone.endpoint,
+    headers: { ...headers, "x-amz-content-sha256": digest },
+    service: "s3",
+    region: zone.name,
+  });
+  // Set after the constructor, which would take them from a URL that folds dots.
+  signer.encodedPath = path;
+  signer.encodedSearch = query;
+  const signed = await signer.sign();
+  const target = query ? `${path}?${query}` : path;
+  signed.headers.set("host", signer.url.host);
+  const request = new Request(zone.endpoint + target, {
+    method,
+    headers: signed.headers,
+    body: isStream ? body.stream : body,
+  });
+  return await reach(env, zone, request, { target, sourceIp, patience: PATIENCE_MS + size / 1048.576 });
+}
+
+async function reach(
+  env: ZonesEnv,
+  zone: Zone,
+  request: Request,
+  { target, sourceIp, patience }: { target: string; sourceIp: string; patience: number },
+): Promise<Response> {
+  const binding = peer(env, zone);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const tooLong = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${Math.round(patience)} ms`)), patience);
+  });
+  try {
+    return await Promise.race([binding ? binding.serve(request, target, sourceIp) : fetch(request), tooLong]);
+  } catch (error) {
+    throw new S3Error("ServiceUnavailable", `The zone ${zone.name} can't be reached: ${(error as Error).message}`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Sends a batch of frames to a destination bucket; an empty one is the probe. Throws what the destination answers as an S3Error. */
+export async function sendBatch(
+  env: ZonesEnv,
+  zone: Zone,
+  credentials: Credentials,
+  bucket: string,
+  frames: Uint8Array[],
+): Promise<BatchAnswer> {
+  const body = Buffer.concat(frames);
+  const answer = await send(env, zone, credentials, { method: "POST", path: `/${bucket}`, query: "replicate=", body });
+  return (await readAnswer(answer)) as BatchAnswer;
+}
+
+/** Sends one piece of a large body. Throws what the destination answers as an S3Error. */
+export async function sendPiece(
+  env: ZonesEnv,
+  zone: Zone,
+  credentials: Credentials,
+  bucket: string,
+  header: PieceHeader,
+  stream: ReadableStream<Uint8Array>,
+): Promise<void> {
+  const headers = { [PIECE_HEADER]: encodePieceHeader(header), "content-length": String(header.size) };
+  const body = { stream, size: header.size };
+  await readAnswer(
+    await send(env, zone, credentials, { method: "POST", path: `/${bucket}`, query: "replicate=", headers, body }),
+  );
+}
+
+/** What a zone said no with. Its code may be one that this zone doesn't know yet. */
+export class RefusedError extends Error {
+  override readonly name = "RefusedError";
+  readonly code: string;
+  readonly status: number;
+
+  constructor(code: string, status: number, message: string) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+}
+
+async function readAnswer(answer: Response): Promise<unknown> {
+  const text = await answer.text();
+  if (answer.ok) return JSON.parse(text);
+  const [, code = "InternalError"] = /<Code>([^<]*)<\/Code>/.exec(text) ?? [];
+  const [, message = ""] = /<Message>([^<]*)<\/Message>/.exec(text) ?? [];
+  throw new RefusedError(code, answer.status, `${code}: ${message}`);
+}
