@@ -9,7 +9,7 @@ import { consume, type Wake } from "./replication/source.ts";
 import { sweep } from "./replication/sweep.ts";
 import { serve } from "./s3/index.ts";
 import { requestTarget } from "./s3/target.ts";
-import { measureBuckets } from "./store/buckets.ts";
+import { listBucketsUsingRole, measureBuckets } from "./store/buckets.ts";
 import type { BucketUsage, PeerMethods } from "./zones.ts";
 
 export { Sequencer } from "./store/sequencer.ts";
@@ -21,6 +21,10 @@ export class Peer extends WorkerEntrypoint<Env> implements PeerMethods {
 
   async usage(bucketIds: number[]): Promise<BucketUsage[]> {
     return await measureBuckets(this.env, bucketIds);
+  }
+
+  async bucketsUsingRole(organizationId: string, roleId: string): Promise<string[]> {
+    return await listBucketsUsingRole(this.env, organizationId, roleId);
   }
 }
 
@@ -39,11 +43,30 @@ export default {
   },
 } satisfies ExportedHandler<Env, Wake>;
 
+function isLocal(env: Env): boolean {
+  return (env as { LOCAL?: string }).LOCAL === "1";
+}
+
+/** botocore waits this long for `100 Continue`, and a little. */
+const EXPECT_MS = 1050;
+
+/**
+ * An empty file from awscli comes with `Expect: 100-continue`. workerd says `100 Continue` only when a body is read, so
+ * never to an empty one, and no header of ours makes it close the connection. botocore takes the answer for one that
+ * came early, and then mistakes the next one on that connection (`KeyError: 'ETag'`). An answer that comes after it has
+ * given up waiting is understood. Cloudflare's edge does this handshake itself.
+ */
+async function outwaitExpect(request: Request, env: Env): Promise<void> {
+  if (!isLocal(env) || !request.headers.has("expect")) return;
+  if (Number(request.headers.get("content-length") ?? 0) > 0 || request.headers.has("transfer-encoding")) return;
+  await scheduler.wait(EXPECT_MS);
+}
+
 /**
  * The address of the client, as Cloudflare's edge tells it. Locally there is no edge: workerd shows no address, and the
  * header is the client's own word.
  */
 function sourceIp(request: Request, env: Env): string {
-  if ((env as { LOCAL?: string }).LOCAL === "1") return "127.0.0.1";
+  if (isLocal(env)) return "127.0.0.1";
   return request.headers.get("cf-connecting-ip") ?? "";
 }

@@ -27,6 +27,8 @@ export interface PeerMethods {
    */
   serve(request: Request, target: string, sourceIp: string): Promise<Response>;
   usage(bucketIds: number[]): Promise<BucketUsage[]>;
+  /** Names of an organization's buckets in the zone whose replication configuration passes on this role. */
+  bucketsUsingRole(organizationId: string, roleId: string): Promise<string[]>;
 }
 
 type ZonesEnv = Pick<Env, "ZONES">;

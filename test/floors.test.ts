@@ -16,7 +16,7 @@ interface Import {
 
 const ENTRIES = ["zone.ts", "control.ts"];
 const DOORS = ["s3", "control", "replication"];
-const ROOMS = ["store", "iam", "directory.ts"];
+const ROOMS = ["store", "iam", "peers", "directory.ts"];
 /** zones.ts keeps no state: it reads what the Worker was configured with. */
 const GROUND = ["errors.ts", "cache.ts", "zones.ts"];
 /** Programs of their own: they speak HTTP to the server, and import none of it. */

@@ -20,6 +20,8 @@ import {
   type RoleDescription,
   updateRole,
 } from "../iam/roles.ts";
+import { peer, zones } from "../zones.ts";
+import type { ControlEnv } from "./environment.ts";
 import {
   optionalBoolean,
   optionalLabels,
@@ -88,8 +90,21 @@ export const UpdateIamRole = operation(
 export const DeleteIamRole = operation(
   "DELETE /iam-role/:id",
   iam("delete-iam-role", byRole),
-  async ({ env, actor, params }) => toOperation(await deleteRole(env, actor, params.id!)),
+  async ({ env, actor, params }) => {
+    await requireUnused(env, actor.organizationId, params.id!);
+    return toOperation(await deleteRole(env, actor, params.id!));
+  },
 );
+
+/** Throws Conflict naming a bucket that replicates by the role; ServiceUnavailable where a zone can't be asked. */
+async function requireUnused(env: ControlEnv, organizationId: string, roleId: string): Promise<void> {
+  const asked = zones(env).map(async (zone) => peer(env, zone)?.bucketsUsingRole(organizationId, roleId) ?? []);
+  const answers = await Promise.all(asked).catch(() => {
+    throw new S3Error("ServiceUnavailable", "a zone can't be asked whether its buckets replicate by this role");
+  });
+  const [bucket] = answers.flat();
+  if (bucket) throw new S3Error("Conflict", `IAM role '${roleId}' is used by the replication of bucket '${bucket}'`);
+}
 
 export const ListApiKeys = operation("GET /api-key", iam("list-api-keys"), async ({ env, identity }) => ({
   "api-keys": (await listKeys(env, identity.organization.id)).map(showKey),

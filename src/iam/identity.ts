@@ -209,7 +209,7 @@ export async function assumeRole(
   const variables = toVariables({ ...grant, accessKeyId: null }, request);
   if (decide(grant.organizationPolicy, variables).action === "deny") return undefined;
   if (isExplicitDeny(decide(grant.role.policy, variables))) return undefined;
-  return { ...grant, accessKeyId: "" };
+  return { ...grant, accessKeyId: "" }; // a zone itself holds no key; at the destination its session has one
 }
 
 function isExplicitDeny({ action, by }: Decision): boolean {

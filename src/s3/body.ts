@@ -16,7 +16,7 @@
 import { createHash } from "node:crypto";
 import { isS3Error, S3Error } from "../errors.ts";
 import type { Payload } from "../iam/signature.ts";
-import type { Body } from "../store/objects.ts";
+import type { Body } from "../store/bodies.ts";
 import type { Checksum } from "../store/versions.ts";
 import {
   type AnnouncedChecksum,
@@ -35,18 +35,13 @@ export const MAX_PUT_BYTES = 5 * 1024 ** 3;
 const MAX_DOCUMENT_BYTES = 8 * 1024 ** 2;
 const READ_BYTES = 64 * 1024;
 
-/** A body on its way to the store. */
-export interface TakenBody extends Body {
-  /** what it means if `sha256` isn't that of the bytes; without it, XAmzContentSHA256Mismatch */
-  sha256Mismatch?: S3Error;
-}
-
 /**
  * The body of PutObject or UploadPart, without framing. Throws MissingContentLength, EntityTooLarge, InvalidArgument,
  * InvalidDigest, InvalidRequest, MalformedTrailerError, NotImplemented. Later the stream may fail, and `failure` tells
- * why: IncompleteBody, BadDigest, SignatureDoesNotMatch, InvalidRequest, MalformedTrailerError.
+ * why: IncompleteBody, BadDigest, SignatureDoesNotMatch, InvalidRequest, MalformedTrailerError. The stream has a length
+ * that R2 knows, but for a body of 0 bytes: the store reads that itself, for a final chunk or trailer may be wrong.
  */
-export function takeBody(request: Request, payload: Payload): TakenBody {
+export function takeBody(request: Request, payload: Payload): Body {
   const intake = new Intake(request.headers, payload);
   const { size, announced } = intake;
   if (size === undefined) throw new S3Error("MissingContentLength");
@@ -61,8 +56,9 @@ export function takeBody(request: Request, payload: Payload): TakenBody {
   const stream = streamOf(readPieces(source, intake), (error) => {
     failure = isS3Error(error) ? error : undefined;
   });
-  const fixed = stream.pipeThrough(new FixedLengthStream(size));
-  return { size, stream: fixed, md5, sha256, checksum: () => intake.checksum, failure: () => failure };
+  // One of length 0 is taken as read by R2 and by Response alike, whatever its source says (measured).
+  const known = size === 0 ? stream : stream.pipeThrough(new FixedLengthStream(size));
+  return { size, stream: known, md5, sha256, checksum: () => intake.checksum, failure: () => failure };
 }
 
 /**
@@ -139,15 +135,14 @@ class Intake {
 }
 
 /**
- * Framed is what x-amz-content-sha256 says is. botocore sends no such header without a signature, but framing all the
- * same, to which Content-Encoding and x-amz-decoded-content-length testify.
+ * Framed is what x-amz-content-sha256 says is. Anonymous and presigned requests needn't send that header; there
+ * Content-Encoding and x-amz-decoded-content-length together are believed, for framing must never be stored.
  */
 function framingOf(headers: Headers, payload: Payload) {
   if (payload.kind === "streaming-signed") return { signed: payload, hasTrailer: payload.trailer };
   const isDeclared = /(^|,)\s*aws-chunked\s*(,|$)/i.test(headers.get("content-encoding") ?? "");
-  const isFramed =
-    payload.kind === "streaming-unsigned-trailer" ||
-    (payload.kind === "unsigned" && isDeclared && headers.has("x-amz-decoded-content-length"));
+  const isInferred = isDeclared && headers.has("x-amz-decoded-content-length") && !headers.has("x-amz-content-sha256");
+  const isFramed = payload.kind === "streaming-unsigned-trailer" || (payload.kind === "unsigned" && isInferred);
   return isFramed ? { signed: undefined, hasTrailer: true } : undefined;
 }
 
@@ -160,7 +155,7 @@ function readSize(headers: Headers, name: string): number | undefined {
 }
 
 /** A SHA256 checksum in a header is for the store to verify, like a payload hash; given both, they must agree. */
-function knownSha256(announced: AnnouncedChecksum | undefined, payloadSha256: string | undefined): Partial<TakenBody> {
+function knownSha256(announced: AnnouncedChecksum | undefined, payloadSha256: string | undefined): Partial<Body> {
   if (!announced?.value) return {};
   const { algorithm, value } = announced;
   const sha256 = Buffer.from(value, "base64").toString("hex");

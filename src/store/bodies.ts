@@ -118,7 +118,9 @@ export async function storeSegment(
   const digest = body.sha256 ? { sha256: body.sha256 } : body.md5 ? { md5: body.md5 } : {};
   let stored: R2Object;
   try {
-    stored = await env.BLOBS.put(r2Key, body.stream, { ...digest, customMetadata });
+    // R2 never reads a FixedLengthStream of no bytes, so what stands behind it would go unverified.
+    const bytes = body.size === 0 ? await collect(body) : body.stream;
+    stored = await env.BLOBS.put(r2Key, bytes, { ...digest, customMetadata });
   } catch (error) {
     throw body.failure?.() ?? putFailure(error, body);
   }

@@ -166,3 +166,13 @@ export async function measureBuckets(
     .all<{ bucketId: number; objects: number; bytes: number }>();
   return results;
 }
+
+/** Names of an organization's buckets whose replication configuration passes on a role. */
+export async function listBucketsUsingRole(env: IndexEnv, organizationId: string, roleId: string): Promise<string[]> {
+  const { results } = await env.INDEX.prepare(
+    "SELECT name FROM buckets WHERE organization_id = ?1 AND replication ->> 'role' = ?2 ORDER BY name",
+  )
+    .bind(organizationId, roleId)
+    .all<{ name: string }>();
+  return results.map((row) => row.name);
+}

@@ -3,6 +3,7 @@
  * `exo` does after a lost answer, and it can sign with whatever key.
  */
 import { createHmac } from "node:crypto";
+import { until } from "../harness.ts";
 
 export interface Signer {
   key: string;
@@ -43,4 +44,74 @@ export function sign(
 export async function send({ url, init }: SignedRequest): Promise<Answer> {
   const response = await fetch(url, init);
   return { status: response.status, body: await response.json() };
+}
+
+export const ALLOW_ALL = { "default-service-strategy": "allow", services: {} };
+
+/** As the walkthrough of bucket replication prints it. */
+export const REPLICATION = {
+  "default-service-strategy": "deny",
+  services: {
+    sos: {
+      type: "rules",
+      rules: [
+        { action: "allow", expression: "parameters.bucket == 'my-source' && operation == 'get-object'" },
+        { action: "allow", expression: "parameters.bucket == 'my-destination' && operation.startsWith('put-object')" },
+      ],
+    },
+  },
+};
+
+export const iamRules = (...rules: { action: string; expression: string }[]) => ({
+  "default-service-strategy": "deny",
+  services: { iam: { type: "rules", rules } },
+});
+
+let made = 0;
+/** A name that nothing in this test file has yet. */
+export const nextName = (kind: string) => `${kind}-${++made}`;
+
+/** The control API as one key's holder calls it. */
+export class Caller {
+  readonly #api: string;
+  readonly #signer: Signer;
+
+  constructor(api: string, signer: Signer) {
+    this.#api = api;
+    this.#signer = signer;
+  }
+
+  sign(method: string, path: string, body?: unknown, text?: string): SignedRequest {
+    return sign(this.#api, this.#signer, method, path, body, text);
+  }
+
+  call(method: string, path: string, body?: unknown): Promise<Answer> {
+    return send(this.sign(method, path, body));
+  }
+
+  async makeRole(body: object = {}): Promise<{ id: string; name: string }> {
+    const name = nextName("role");
+    const { body: operation } = await this.call("POST", "/iam-role", { editable: true, name, ...body });
+    return { id: operation.reference.id, name };
+  }
+
+  /** A key of the role, and who calls with it. */
+  async makeKey(roleId: string): Promise<Signer & { name: string; caller: Caller }> {
+    const { body } = await this.call("POST", "/api-key", { name: nextName("key"), "role-id": roleId });
+    return { ...body, caller: new Caller(this.#api, body) };
+  }
+
+  /** The role as the list shows it. */
+  async findRole(id: string): Promise<Answer["body"]> {
+    const { body } = await this.call("GET", "/iam-role");
+    return body["iam-roles"].find((role: { id: string }) => role.id === id);
+  }
+}
+
+/** The answer of a request that is sent again when its client's second of patience is over. */
+export function again(request: SignedRequest): Promise<Answer> {
+  return until(async () => {
+    const answer = await send(request);
+    return answer.status === 200 && answer;
+  });
 }

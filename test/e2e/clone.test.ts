@@ -22,12 +22,12 @@ async function cloneTo(target: string): Promise<void> {
   for (const file of files.split("\0").filter(Boolean)) cpSync(join(ROOT, file), join(target, file));
 }
 
-/** The machine's own PATH: npm puts node_modules/.bin in front, which would lend the clone this checkout's Node. */
-const machinePath = () =>
-  process.env
-    .PATH!.split(":")
-    .filter((each) => !each.includes("node_modules"))
-    .join(":");
+/** The environment without what npm adds: this checkout's Node on PATH, and the folder that it takes for the project. */
+function machineEnvironment(): Record<string, string> {
+  const entries = Object.entries(process.env).filter(([name]) => !/^(npm_|NODE$|INIT_CWD$)/.test(name));
+  const path = process.env.PATH!.split(":").filter((each) => !each.includes("node_modules"));
+  return { ...(Object.fromEntries(entries) as Record<string, string>), PATH: path.join(":") };
+}
 
 test("npm start alone in a fresh clone reaches ready, and npx finds zonal", { timeout: 300_000 }, async ({ skip }) => {
   skip(process.env.ZONAL_NOTHING_SKIPPED !== "1", "installs 400 MB of packages: CI does");

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Actor } from "../../src/iam/audit.ts";
-import { authorize, getRole, identify, isAllowed, assumeRole, roleRevision } from "../../src/iam/identity.ts";
+import { assumeRole, authorize, getRole, identify, isAllowed, roleRevision } from "../../src/iam/identity.ts";
 import { createKey, deleteKey, getKey, noteUse } from "../../src/iam/keys.ts";
 import { createOrganization, putOrganizationPolicy } from "../../src/iam/organizations.ts";
 import type { Policy } from "../../src/iam/policy.ts";
@@ -107,6 +107,26 @@ describe("identify", () => {
     await expect(identify(env, key, undefined)).rejects.toMatchObject({ code: "InvalidAccessKeyId" });
   });
 
+  test.each([
+    ["1", 1],
+    ["0", 0],
+    ["soon", 20],
+    [undefined, 20],
+  ])("keeps what it knows for IAM_CACHE_SECONDS, 20 without a number: %s", async (given, seconds) => {
+    vi.resetModules();
+    const isolate = await import("../../src/iam/identity.ts");
+    const configured = { ...env, IAM_CACHE_SECONDS: given };
+    const { key } = await makeKey(await makeRole());
+    await isolate.identify(configured, key, undefined);
+    await deleteKey(env, actor(), key);
+    if (seconds > 0) {
+      pass(seconds * SECOND - 1);
+      await expect(isolate.identify(configured, key, undefined)).resolves.toBeDefined();
+      pass(1);
+    }
+    await expect(isolate.identify(configured, key, undefined)).rejects.toMatchObject({ code: "InvalidAccessKeyId" });
+  });
+
   test("without the control database uses what it knew for 15 minutes, then SlowDown", async () => {
     const { key, secret } = await makeKey(await makeRole());
     await expect(identify(away, key, undefined)).rejects.toMatchObject({ code: "SlowDown", status: 503 });
@@ -200,6 +220,9 @@ describe("authorize", () => {
   });
 });
 
+const mayAssume = async (organizationId: string, roleId: string) =>
+  (await assumeRole(env, organizationId, roleId, "ch-dk-2")) !== undefined;
+
 describe("A role for replication", () => {
   const seed = policy("parameters.bucket == 'my-source' && operation == 'get-object'");
   const withIam = (iam: Policy["services"][string]): Policy => ({ ...seed, services: { ...seed.services, iam } });
@@ -230,21 +253,21 @@ describe("A role for replication", () => {
       true,
     ],
   ])("%s", async (_, rolePolicy, expected) => {
-    expect((await assumeRole(env, organization, await makeRole(rolePolicy), "ch-dk-2")) !== undefined).toBe(expected);
+    expect(await mayAssume(organization, await makeRole(rolePolicy))).toBe(expected);
   });
 
   test("may not be assumed when it is gone, another organization's, or denied by the organization's policy", async () => {
     const role = await makeRole(seed);
-    expect((await assumeRole(env, other, role, "ch-dk-2")) !== undefined).toBe(false);
+    expect(await mayAssume(other, role)).toBe(false);
     await putOrganizationPolicy(env, actor(), policy("true", "deny"));
-    expect((await assumeRole(env, organization, role, "ch-dk-2")) !== undefined).toBe(false);
+    expect(await mayAssume(organization, role)).toBe(false);
     await putOrganizationPolicy(env, actor(), policy("true", "allow"));
     pass(20 * SECOND);
-    expect((await assumeRole(env, organization, role, "ch-dk-2")) !== undefined).toBe(true);
+    expect(await mayAssume(organization, role)).toBe(true);
     await putOrganizationPolicy(env, actor(), null);
     await deleteRole(env, actor(), role);
     pass(20 * SECOND);
-    expect((await assumeRole(env, organization, role, "ch-dk-2")) !== undefined).toBe(false);
+    expect(await mayAssume(organization, role)).toBe(false);
   });
 });
 

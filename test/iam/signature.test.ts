@@ -1,6 +1,4 @@
-/**
- * SigV4 against AWS's published examples (bucket examplebucket, 24 May 2013), and against two signers of other people's.
- */
+/** SigV4 in the Authorization header: AWS's published examples, every form that must be refused, and another signer. */
 import { createHash, createHmac } from "node:crypto";
 import { AwsV4Signer } from "aws4fetch";
 import fc from "fast-check";

@@ -1,6 +1,7 @@
 import {
   CreateBucketCommand,
   DeleteBucketCommand,
+  DeleteBucketReplicationCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
@@ -79,7 +80,7 @@ describe("a replica", () => {
   it("of a zero-byte object and of a large one has the same bytes", async () => {
     const [leader, follower] = await pair();
     const large = Buffer.alloc(9_000_000, "0123456789");
-    await put(leader, "empty", "");
+    await put(leader, "empty", new Uint8Array());
     await put(leader, "large", large);
     await until(
       async () =>
@@ -206,7 +207,7 @@ describe("rules", () => {
     await put(source, "logs/1");
     await put(source, "other");
     await source.client.send(
-      new PutObjectCommand({ Bucket: source.bucket, Key: "red", Body: "", Tagging: "color=red" }),
+      new PutObjectCommand({ Bucket: source.bucket, Key: "red", Body: "x", Tagging: "color=red" }),
     );
     await until(async () => (await pending("ch-dk-2")) === 0);
     const keys = async (place: Place) => (await allVersions(place)).map((line) => line.split(" ")[0]);
@@ -254,6 +255,16 @@ describe("what a person must mend", () => {
       return (await statusOf(source, "k")) === "COMPLETED";
     });
     expect(await statusOf(destination, "k")).toBe("REPLICA");
+  });
+
+  it("a role that a replication configuration passes on can't be deleted, with the bucket named", async () => {
+    const source = await versionedBucket(zones, "ch-dk-2");
+    const destination = await versionedBucket(zones, "at-vie-1");
+    const role = await link(zones, source, destination);
+    const refused = await zones.control<{ message: string }>("DELETE", `/iam-role/${role}`);
+    expect([refused.status, refused.body.message]).toEqual([409, expect.stringContaining(source.bucket)]);
+    await source.client.send(new DeleteBucketReplicationCommand({ Bucket: source.bucket }));
+    expect((await zones.control("DELETE", `/iam-role/${role}`)).status).toBe(200);
   });
 
   it("a destination whose versioning was suspended is DstBucketUnversioned, and COMPLETED once enabled again", async () => {

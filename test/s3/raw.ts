@@ -50,12 +50,10 @@ async function sign(zones: Zones, method: string, target: string, options: RawRe
   signer.canonicalHeaders = Buffer.from(signer.canonicalHeaders, "latin1").toString();
   const [path = "", query = ""] = target.split(/\?(.*)/s);
   signer.encodedPath = path;
-  signer.encodedSearch = query
-    .split("&")
-    .filter(Boolean)
-    .map((pair) => (pair.includes("=") ? pair : `${pair}=`))
-    .sort()
-    .join("&");
+  const pairs = query.split("&").filter(Boolean);
+  // By name, not by the whole pair: `select` comes before `select-type`.
+  const sorted = pairs.map((pair) => pair.split(/=(.*)/s)).sort(([one = ""], [other = ""]) => (one < other ? -1 : 1));
+  signer.encodedSearch = sorted.map(([name, value = ""]) => `${name}=${value}`).join("&");
   const signed = await signer.sign();
   return Object.fromEntries(signed.headers);
 }
