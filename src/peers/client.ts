@@ -28,6 +28,8 @@ export interface ZoneRequest {
   body?: Uint8Array | { stream: ReadableStream<Uint8Array>; size: number };
   /** the client's address, where the request is made for one */
   sourceIp?: string;
+  /** milliseconds in place of PATIENCE_MS */
+  patience?: number;
 }
 
 type ZonesEnv = Pick<Env, "ZONES">;
@@ -35,7 +37,9 @@ type ZonesEnv = Pick<Env, "ZONES">;
 /** Bodies of unknown digest are sent unsigned: what matters of them stands in signed headers. */
 const UNSIGNED = "UNSIGNED-PAYLOAD";
 /** Milliseconds that a zone has for an answer, to which a body adds its time at 1 MiB/s. */
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 10_000;
+/** The probe asks for a row of one table. */
+const PROBE_PATIENCE_MS = 2000;
 
 /**
  * The zone's answer, whatever its status. Throws ServiceUnavailable if there is none: the zone can't be reached, or took
@@ -45,7 +49,7 @@ export async function send(
   env: ZonesEnv,
   zone: Zone,
   credentials: Credentials,
-  { method, path, query = "", headers = {}, body, sourceIp = "" }: ZoneRequest,
+  { method, path, query = "", headers = {}, body, sourceIp = "", patience = PATIENCE_MS }: ZoneRequest,
 ): Promise<Response> {
   const isStream = body !== undefined && "stream" in body;
   const size = body === undefined ? 0 : isStream ? body.size : body.length;
@@ -73,7 +77,7 @@ export async function send(
     headers: signed.headers,
     body: isStream ? body.stream : body,
   });
-  return await reach(env, zone, request, { target, sourceIp, patience: PATIENCE_MS + size / 1048.576 });
+  return await reach(env, zone, request, { target, sourceIp, patience: patience + size / 1048.576 });
 }
 
 async function reach(
@@ -105,7 +109,14 @@ export async function sendBatch(
   frames: Uint8Array[],
 ): Promise<BatchAnswer> {
   const body = Buffer.concat(frames);
-  const answer = await send(env, zone, credentials, { method: "POST", path: `/${bucket}`, query: "replicate=", body });
+  const patience = frames.length > 0 ? PATIENCE_MS : PROBE_PATIENCE_MS;
+  const answer = await send(env, zone, credentials, {
+    method: "POST",
+    path: `/${bucket}`,
+    query: "replicate=",
+    body,
+    patience,
+  });
   return (await readAnswer(answer)) as BatchAnswer;
 }
 

@@ -13,7 +13,15 @@ import type { ReplicationRule } from "../store/links.ts";
 import type { Result, Task } from "../store/outbox.ts";
 import type { Version } from "../store/versions.ts";
 import { listPieces, openPiece, type SourcePiece } from "./pieces.ts";
-import { type Causes, causeOf, destinationCause, type FailureReason, isReachable, mayRead, type Route } from "./route.ts";
+import {
+  type Causes,
+  causeOf,
+  destinationCause,
+  type FailureReason,
+  isReachable,
+  mayRead,
+  type Route,
+} from "./route.ts";
 
 /** A task whose version is there. */
 type Sendable = Task & { version: Version };

@@ -11,7 +11,7 @@
 import { isS3Error } from "../errors.ts";
 import { type Bucket, findBucketRow } from "../store/buckets.ts";
 import { getLink, type Link, markDown, markUp } from "../store/links.ts";
-import { listDue, recordResults, requeueFailed, type Task } from "../store/outbox.ts";
+import { listDue, type Result, recordResults, requeueFailed, type Task } from "../store/outbox.ts";
 import { sequencer } from "../store/sequencer.ts";
 import { causeOf, causesNow, findRoute, isReachable, Obstacle, type Route, roleCause } from "./route.ts";
 import { ship } from "./shipment.ts";
@@ -31,6 +31,8 @@ const WORK_MS = 20_000;
 const MAX_CALLS = 30;
 /** A link that is down is probed after 1 s, 2 s, 4 s ... */
 const MAX_PROBE_MS = 15_000;
+/** Longer waits than this are left to the sweep. */
+const MAX_DELAY_SECONDS = 60;
 /** A message that comes this little before its time does. */
 const EARLY_MS = 500;
 
@@ -88,6 +90,7 @@ async function work(env: Env, link: Link, wake: Wake, deadline: number): Promise
     const causes = { role: await roleCause(env, source), destination: undefined };
     const shipped = await ship(env, route, causes, tasks, { deadline, calls: MAX_CALLS - calls });
     await recordResults(env, link, wake.slot, shipped.results);
+    await wakeForRetries(env, link, wake.slot, shipped.results);
     if (shipped.outage !== undefined) {
       await goDown(env, link, wake.slot, shipped.outage);
       return false;
@@ -95,6 +98,13 @@ async function work(env: Env, link: Link, wake: Wake, deadline: number): Promise
     calls += Math.max(shipped.calls, 1);
   }
   return true;
+}
+
+/** What was put off is woken at its time; a longer wait is left to the sweep. */
+async function wakeForRetries(env: Env, link: Link, slot: number, results: Result[]): Promise<void> {
+  const times = results.flatMap((result) => ("retry" in result ? result.retry.nextAttemptAt : []));
+  const wait = Math.ceil((Math.min(...times) - Date.now()) / 1000);
+  if (wait <= MAX_DELAY_SECONDS) await wakeLink(env, link, slot, Math.max(wait, 0));
 }
 
 /** The route, open; undefined once the tasks have failed for want of one, or the link was put down. */

@@ -15,6 +15,9 @@ export interface Stand {
   stop(): Promise<void>;
 }
 
+/** JSON has null alone. */
+export const UNDEFINED = "(undefined)";
+
 export async function startStand(): Promise<Stand> {
   const state = temporaryFolder();
   const script = await bundle(join(ROOT, "test/store/worker.ts"));
@@ -51,7 +54,7 @@ export async function startStand(): Promise<Stand> {
     async call(name, ...args) {
       const response = await miniflare.dispatchFetch("http://store/", {
         method: "POST",
-        body: JSON.stringify({ name, args }),
+        body: JSON.stringify({ name, args: args.map((arg) => (arg === undefined ? UNDEFINED : arg)) }),
       });
       if (response.ok) return await response.json();
       const text = await response.text();

@@ -104,7 +104,7 @@ export default {
     try {
       const result = await (rooms[name] as (...args: unknown[]) => unknown)(
         env,
-        ...args.map((arg) => arg ?? undefined),
+        ...args.map((arg) => (arg === "(undefined)" ? undefined : arg)),
       );
       return Response.json(result ?? null);
     } catch (error) {

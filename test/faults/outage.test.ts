@@ -1,0 +1,114 @@
+import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  PutObjectCommand,
+  UploadPartCommand,
+} from "@aws-sdk/client-s3";
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { startZones, until, type Zones } from "../harness.ts";
+import { allVersions, link, type Place, statusOf, versionedBucket } from "../links.ts";
+
+const MIB = 1024 * 1024;
+let zones: Zones;
+let leader: Place;
+let follower: Place;
+
+beforeAll(async () => {
+  zones = await startZones({ entry: "test/faults/unreachable.ts" });
+});
+afterAll(() => zones?.stop());
+beforeEach(async () => {
+  await spoil("mode=up");
+  leader = await versionedBucket(zones, "ch-dk-2");
+  follower = await versionedBucket(zones, "at-vie-1");
+  await link(zones, leader, follower);
+});
+
+const door = () => `${zones.endpoint("at-vie-1")}/-/peer`;
+const spoil = async (how: string) => await fetch(`${door()}?${how}`, { method: "POST" });
+const requests = async () => (await (await fetch(door())).json()) as string[];
+const put = async (key: string, body: string | Uint8Array = key) =>
+  await leader.client.send(new PutObjectCommand({ Bucket: leader.bucket, Key: key, Body: body }));
+
+it("a destination that is down leaves versions PENDING, delays no client, and has all, markers too, 15 s after its return", async () => {
+  await spoil("mode=down");
+  const times: number[] = [];
+  for (let i = 0; i < 20; i++) {
+    const start = performance.now();
+    await put(`k-${i}`);
+    times.push(performance.now() - start);
+  }
+  await leader.client.send(new DeleteObjectCommand({ Bucket: leader.bucket, Key: "k-0" }));
+  expect(times.sort((a, b) => a - b)[10]).toBeLessThan(200);
+  const index = await zones.d1("ch-dk-2");
+  await until(
+    async () => (await index.prepare("SELECT down_since FROM links WHERE down_since IS NOT NULL").first()) !== null,
+  );
+  expect(await statusOf(leader, "k-1")).toBe("PENDING");
+  expect(await allVersions(follower)).toEqual([]);
+  await spoil("mode=up");
+  await until(async () => (await allVersions(follower)).length === 21, { deadline: 15_000 });
+  expect(await allVersions(follower)).toEqual(await allVersions(leader));
+  await until(async () => (await statusOf(leader, "k-1")) === "COMPLETED");
+}, 60_000);
+
+it("a version that alone fails again and again backs off alone and holds up none of the others", async () => {
+  await spoil("poison=poisoned-key");
+  await Promise.all(Array.from({ length: 30 }, (_, i) => put(i === 7 ? "poisoned-key" : `k-${i}`)));
+  await until(async () => (await allVersions(follower)).length === 29);
+  expect(await statusOf(leader, "poisoned-key")).toBe("PENDING");
+  expect(await statusOf(leader, "k-8")).toBe("COMPLETED");
+  await spoil("mode=up");
+  await until(async () => (await statusOf(leader, "poisoned-key")) === "COMPLETED");
+}, 60_000);
+
+it("a large object resumes at the piece where it stopped", async () => {
+  const { bucket, client } = leader;
+  const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: "large" }));
+  const Parts = [];
+  for (let PartNumber = 1; PartNumber <= 4; PartNumber++) {
+    const Body = Buffer.alloc(PartNumber < 4 ? 5 * MIB : 100, `${PartNumber}`);
+    const { ETag } = await client.send(
+      new UploadPartCommand({ Bucket: bucket, Key: "large", UploadId, PartNumber, Body }),
+    );
+    Parts.push({ PartNumber, ETag });
+  }
+  // The question which pieces are wanted, and two of them.
+  await spoil("mode=cut&left=3");
+  const complete = { Bucket: bucket, Key: "large", UploadId, MultipartUpload: { Parts } };
+  const { ETag, VersionId } = await client.send(new CompleteMultipartUploadCommand(complete));
+  const index = await zones.d1("ch-dk-2");
+  await until(async () => (await index.prepare("SELECT 1 FROM links WHERE down_since IS NOT NULL").first()) !== null);
+  expect(await requests()).toEqual([
+    "batch",
+    expect.stringContaining('"partNumber":1'),
+    expect.stringContaining('"partNumber":2'),
+  ]);
+  await spoil("mode=up");
+  await until(async () => (await statusOf(leader, "large")) === "COMPLETED", { deadline: 20_000 });
+  const pieces = (await requests()).filter((request) => request.startsWith("piece"));
+  expect(pieces).toEqual([expect.stringContaining('"partNumber":3'), expect.stringContaining('"partNumber":4')]);
+  const replica = await follower.client.send(
+    new GetObjectCommand({ Bucket: follower.bucket, Key: "large", PartNumber: 3 }),
+  );
+  expect(replica).toMatchObject({ ETag, VersionId, PartsCount: 4, ReplicationStatus: "REPLICA" });
+  expect(Buffer.from(await replica.Body!.transformToByteArray()).equals(Buffer.alloc(5 * MIB, "3"))).toBe(true);
+}, 60_000);
+
+it("a destination that hangs is left alone after a time, and the other links of the zone go on", async () => {
+  const near = await versionedBucket(zones, "ch-dk-2");
+  const other = await versionedBucket(zones, "ch-dk-2");
+  await link(zones, near, other);
+  await spoil("mode=hang");
+  await put("hanging");
+  const sent = performance.now();
+  await near.client.send(new PutObjectCommand({ Bucket: near.bucket, Key: "k", Body: "x" }));
+  await until(async () => (await statusOf(near, "k")) === "COMPLETED", { deadline: 40_000 });
+  // The local simulator runs a queue's batches one after the other, so they wait for the patience with one request.
+  expect(performance.now() - sent).toBeLessThan(15_000);
+  expect(await statusOf(leader, "hanging")).toBe("PENDING");
+  await spoil("mode=up");
+  await until(async () => (await statusOf(leader, "hanging")) === "COMPLETED", { deadline: 40_000 });
+}, 120_000);
