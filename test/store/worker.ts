@@ -47,6 +47,9 @@ const simple = {
     const text = await new Response((await found.read(range)) as BodyInit).text();
     return { version, replicationStatus, text, parts: found.partCount() };
   },
+  async countBlobs(env: Env) {
+    return (await env.BLOBS.list()).objects.length;
+  },
   async putPart(env: Env, upload: uploads.Upload, partNumber: number, size: number) {
     const { readable, writable } = new FixedLengthStream(size);
     const writer = writable.getWriter();

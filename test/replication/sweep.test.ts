@@ -1,0 +1,91 @@
+import { DeleteBucketCommand, DeleteObjectCommand, HeadBucketCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { startZones, until, type Zones } from "../harness.ts";
+import { link, statusOf, versionedBucket } from "../links.ts";
+
+let zones: Zones;
+beforeAll(async () => {
+  zones = await startZones();
+});
+afterAll(() => zones?.stop());
+
+const LONG_AGO = Date.now() - 3600_000;
+const directory = () => zones.d1("ch-dk-2", "CONTROL");
+
+it("finishes a bucket whose creation a crash left half way", async () => {
+  const { id } = zones.organizations.main;
+  await (await directory())
+    .prepare(
+      `INSERT INTO buckets (name, organization_id, zone, state, slots, created_at, state_changed_at)
+       VALUES ('half-made', ?1, 'ch-dk-2', 'creating', 1, ?2, ?2)`,
+    )
+    .bind(id, LONG_AGO)
+    .run();
+  const client = zones.s3("at-vie-1");
+  await expect(client.send(new HeadBucketCommand({ Bucket: "half-made" }))).rejects.toThrow();
+  await zones.runScheduled("ch-dk-2");
+  await client.send(new HeadBucketCommand({ Bucket: "half-made" }));
+  await client.send(new PutObjectCommand({ Bucket: "half-made", Key: "k", Body: "x" }));
+});
+
+it("gives back a bucket whose deletion a crash left half way, if something is in it, and else removes it", async () => {
+  const [full, empty] = [await versionedBucket(zones, "ch-dk-2"), await versionedBucket(zones, "ch-dk-2")];
+  await full.client.send(new PutObjectCommand({ Bucket: full.bucket, Key: "k", Body: "x" }));
+  const control = await directory();
+  await control
+    .prepare("UPDATE buckets SET state = 'deleting', state_changed_at = ?1 WHERE name IN (?2, ?3)")
+    .bind(LONG_AGO, full.bucket, empty.bucket)
+    .run();
+  await zones.runScheduled("ch-dk-2");
+  const { results } = await control
+    .prepare("SELECT name, state FROM buckets WHERE name IN (?1, ?2)")
+    .bind(full.bucket, empty.bucket)
+    .all();
+  expect(results).toEqual([{ name: full.bucket, state: "active" }]);
+  await full.client.send(new PutObjectCommand({ Bucket: full.bucket, Key: "k", Body: "y" }));
+});
+
+it("clears what a deleted bucket left behind, its links and their rows too", async () => {
+  const source = await versionedBucket(zones, "ch-dk-2");
+  const destination = await versionedBucket(zones, "at-vie-1");
+  await link(zones, source, destination);
+  const { VersionId } = await source.client.send(new PutObjectCommand({ Bucket: source.bucket, Key: "k", Body: "x" }));
+  await until(async () => (await statusOf(source, "k")) === "COMPLETED");
+  const index = await zones.d1("ch-dk-2");
+  const row = await index
+    .prepare("SELECT bucket_id FROM buckets WHERE name = ?1")
+    .bind(source.bucket)
+    .first<{ bucket_id: number }>();
+  await source.client.send(new DeleteObjectCommand({ Bucket: source.bucket, Key: "k", VersionId }));
+  await source.client.send(new DeleteBucketCommand({ Bucket: source.bucket }));
+  await zones.runScheduled("ch-dk-2");
+  for (const table of ["versions", "removed", "links", "uploads", "parts", "jobs"]) {
+    const left = await index
+      .prepare(`SELECT count(*) AS n FROM ${table} WHERE bucket_id = ?1`)
+      .bind(row!.bucket_id)
+      .first();
+    expect([table, left]).toEqual([table, { n: 0 }]);
+  }
+});
+
+it("wakes what is due although its message got lost", async () => {
+  const source = await versionedBucket(zones, "ch-dk-2");
+  const destination = await versionedBucket(zones, "at-vie-1");
+  await link(zones, source, destination);
+  const { VersionId } = await source.client.send(new PutObjectCommand({ Bucket: source.bucket, Key: "k", Body: "x" }));
+  await until(async () => (await statusOf(source, "k")) === "COMPLETED");
+  const index = await zones.d1("ch-dk-2");
+  const [linkId] = JSON.parse(
+    (await index
+      .prepare("SELECT bound FROM versions WHERE version_id = ?1")
+      .bind(VersionId!)
+      .first<{ bound: string }>())!.bound,
+  );
+  await index
+    .prepare("INSERT INTO outbox (link_id, slot, version_id, key, change) VALUES (?1, 0, ?2, 'k', ?2)")
+    .bind(linkId, VersionId!)
+    .run();
+  expect(await statusOf(source, "k")).toBe("PENDING");
+  await zones.runScheduled("ch-dk-2");
+  await until(async () => (await statusOf(source, "k")) === "COMPLETED");
+});
