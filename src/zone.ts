@@ -31,7 +31,8 @@ export class Peer extends WorkerEntrypoint<Env> implements PeerMethods {
 export default {
   async fetch(request, env, execution) {
     const arrival = { target: requestTarget(request.url), sourceIp: sourceIp(request, env), isForwarded: false };
-    return await serve(request, env, execution, arrival);
+    const [response] = await Promise.all([serve(request, env, execution, arrival), outwaitExpect(request, env)]);
+    return response;
   },
 
   async queue(batch, env) {
@@ -54,7 +55,7 @@ const EXPECT_MS = 1050;
  * An empty file from awscli comes with `Expect: 100-continue`. workerd says `100 Continue` only when a body is read, so
  * never to an empty one, and no header of ours makes it close the connection. botocore takes the answer for one that
  * came early, and then mistakes the next one on that connection (`KeyError: 'ETag'`). An answer that comes after it has
- * given up waiting is understood. Cloudflare's edge does this handshake itself.
+ * given up waiting is understood. In production it is Cloudflare's edge that speaks to the client.
  */
 async function outwaitExpect(request: Request, env: Env): Promise<void> {
   if (!isLocal(env) || !request.headers.has("expect")) return;

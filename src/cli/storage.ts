@@ -38,10 +38,14 @@ export function addCreate(storage: Command): void {
     .argument("<bucket>", "sos://BUCKET, or its bare name", parseBucket)
     .addOption(zoneOption())
     .addOption(new Option("--acl <acl>", "canned ACL").choices(BUCKET_ACLS))
-    .action(async (bucket: string, options: { acl?: string }, command: Command) => {
+    .option("--slots <n>", "Sequencers that put the bucket's keys in order, 1 to 64, for good (zonal's own; 1)")
+    .action(async (bucket: string, options: { acl?: string; slots?: string }, command: Command) => {
       const { zone, quiet } = optionsOf(command);
       const s3 = await accountOf(command).s3(zone);
-      const headers: Record<string, string> = options.acl ? { "x-amz-acl": options.acl } : {};
+      const headers: Record<string, string> = {
+        ...(options.acl && { "x-amz-acl": options.acl }),
+        ...(options.slots && { "x-zonal-slots": options.slots }),
+      };
       await explain("unable to create bucket", s3.call({ method: "PUT", bucket, headers }));
       if (!quiet) show(command, await bucketResult(s3, bucket));
     });

@@ -16,6 +16,7 @@ import { malformed, xml, xmlResponse } from "./xml.ts";
 
 /** A location, and nothing that is longer. */
 const MAX_DOCUMENT_BYTES = 64 * 1024;
+const MAX_SLOTS = 64;
 
 /**
  * In the zone of the LocationConstraint, else of the signature's region if that names one, else here. One's own bucket
@@ -30,7 +31,12 @@ export const CreateBucket = operation(
     const send = await keepBody(ctx);
     const zone = zoneOf(ctx, await readConstraint(ctx));
     if (zone !== ctx.env.ZONE) return await serveElsewhere(ctx, zone, send());
-    const claim = { name: ctx.bucket, organizationId: ctx.identity.organization.id, zone, slots: 1 };
+    const claim = {
+      name: ctx.bucket,
+      organizationId: ctx.identity.organization.id,
+      zone,
+      slots: readSlots(ctx.headers),
+    };
     ctx.located = await claimName(ctx.env, claim);
     if (ctx.located.state === "creating") {
       await createBucket(ctx.env, ctx.located);
@@ -117,6 +123,17 @@ function checkCreation(ctx: Context): void {
   if ((ctx.headers.get("x-amz-object-ownership") ?? "BucketOwnerEnforced") !== "BucketOwnerEnforced") {
     throw new S3Error("NotImplemented", "Object ownership other than BucketOwnerEnforced is not implemented.");
   }
+}
+
+/** How many Sequencers put the bucket's keys in order: for good, and beyond S3. */
+function readSlots(headers: Headers): number {
+  const text = headers.get("x-zonal-slots") ?? "1";
+  const slots = /^[0-9]{1,2}$/.test(text) ? Number(text) : 0;
+  if (slots >= 1 && slots <= MAX_SLOTS) return slots;
+  throw new S3Error("InvalidArgument", `x-zonal-slots must be between 1 and ${MAX_SLOTS}`, {
+    ArgumentName: "x-zonal-slots",
+    ArgumentValue: text,
+  });
 }
 
 /** The document says which zone to send the request to, document and all: so it is kept. Gives the request anew. */

@@ -31,7 +31,7 @@ import { owner } from "./service.ts";
 import { malformed, type Node, type XmlElement, xml, xmlResponse } from "./xml.ts";
 
 /** Ten thousand parts with their ETags and checksums. */
-const MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
+const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
 const MAX_PARTS = 10_000;
 
 /** What each algorithm can be; the first is what it is if the client doesn't say. */

@@ -20,6 +20,8 @@ import { type Node, xml, xmlResponse } from "./xml.ts";
 
 export const PutObject = operation("PUT /:bucket/:key+", "put-object", async (ctx) => {
   checkAclHeaders(ctx);
+  const partNumber = ctx.parameter("partNumber");
+  if (partNumber !== undefined) throw invalidArgument("partNumber", partNumber, "A part needs an uploadId");
   const description = describe(ctx.headers);
   const body = takeBody(ctx.request, ctx.payload);
   const written = await putObject(ctx.env, ctx.entry, ctx.key, description, body, writeConditions(ctx.headers));

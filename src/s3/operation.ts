@@ -64,7 +64,8 @@ export class Operation {
     try {
       return await this.#run(ctx);
     } catch (error) {
-      if (!isS3Error(error) || error.code !== "NoSuchBucket" || !(await ctx.relocate())) throw error;
+      const isGone = ctx.located && isS3Error(error) && error.code === "NoSuchBucket";
+      if (!isGone || !(await ctx.relocate())) throw error;
     }
     // The directory's cached row was of a bucket that is gone, and the name stands for another one by now.
     if (ctx.request.bodyUsed) throw new S3Error("ServiceUnavailable");

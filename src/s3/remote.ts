@@ -2,12 +2,11 @@
  * A copy's source in another zone, as a client of that zone's S3 door: through the service binding, in a session of the
  * caller's own role, so that the other zone decides by itself whether it may be read.
  *
- * The signature is made over the raw path: a Request folds `..` in its URL, so the URL stays bare and the request
- * target goes beside it. Without a binding (a zone of another account) the copy is not implemented.
+ * Without a binding (a zone of another account) the copy is not implemented: `fetch` folds `..` in a key.
  */
-import { AwsV4Signer } from "aws4fetch";
 import { S3Error } from "../errors.ts";
 import { openSession } from "../iam/sessions.ts";
+import { send } from "../peers/client.ts";
 import type { Checksum } from "../store/versions.ts";
 import { findZone, peer, type Zone } from "../zones.ts";
 import { checksumAlgorithm } from "./checksum.ts";
@@ -30,7 +29,7 @@ export async function openRemoteSource(ctx: Context, zoneName: string, source: C
   if (!zone || !peer(ctx.env, zone)) {
     throw new S3Error("NotImplemented", `Copying from the zone ${zoneName} is not implemented.`);
   }
-  const head = await send(ctx, zone, "HEAD", source, { headers: { "x-amz-checksum-mode": "ENABLED" } });
+  const head = await ask(ctx, zone, "HEAD", source, { headers: { "x-amz-checksum-mode": "ENABLED" } });
   if (!head.ok) throw refusalOf(head, source);
   const { headers } = head;
   const etag = unquote(headers.get("etag")!);
@@ -59,7 +58,7 @@ async function readBody(
   { etag, size, range }: { etag: string; size: number; range?: ByteRange },
 ): Promise<ReadableStream<Uint8Array>> {
   const length = range?.length ?? size;
-  const response = await send(ctx, zone, "GET", source, {
+  const response = await ask(ctx, zone, "GET", source, {
     headers: {
       "if-match": `"${etag}"`,
       ...(range && { range: `bytes=${range.offset}-${range.offset + range.length - 1}` }),
@@ -70,7 +69,7 @@ async function readBody(
 }
 
 async function readTags(ctx: Context, zone: Zone, source: CopySource): Promise<Record<string, string>> {
-  const response = await send(ctx, zone, "GET", source, { query: { tagging: "" } });
+  const response = await ask(ctx, zone, "GET", source, { query: { tagging: "" } });
   if (!response.ok) throw refusalOf(response, source);
   const tags =
     parseXml(await response.text(), "Tagging")
@@ -79,7 +78,8 @@ async function readTags(ctx: Context, zone: Zone, source: CopySource): Promise<R
   return Object.fromEntries(tags.map((tag) => [tag.textOf("Key") ?? "", tag.textOf("Value") ?? ""]));
 }
 
-async function send(
+/** Sends a request for the source, in a session of the caller's role. Throws ServiceUnavailable. */
+async function ask(
   ctx: Context,
   zone: Zone,
   method: string,
@@ -88,22 +88,13 @@ async function send(
 ): Promise<Response> {
   const { role, organization } = ctx.identity;
   const session = { roleId: role.id, organizationId: organization.id, ttlSeconds: SESSION_SECONDS };
-  const credentials = await openSession(ctx.env, session);
-  const signer = new AwsV4Signer({
-    ...credentials,
+  return await send(ctx.env, zone, await openSession(ctx.env, session), {
     method,
-    url: zone.endpoint,
+    path: `/${bucket}/${encodeKey(key)}`,
+    query: encodeQuery(versionId === undefined ? query : { ...query, versionId }),
     headers,
-    service: "s3",
-    region: zone.name,
+    sourceIp: ctx.arrival.sourceIp,
   });
-  signer.encodedPath = `/${bucket}/${encodeKey(key)}`;
-  signer.encodedSearch = encodeQuery(versionId === undefined ? query : { ...query, versionId });
-  const signed = await signer.sign();
-  signed.headers.set("host", signer.url.host);
-  const request = new Request(zone.endpoint, { method, headers: signed.headers });
-  const target = signer.encodedSearch ? `${signer.encodedPath}?${signer.encodedSearch}` : signer.encodedPath;
-  return await peer(ctx.env, zone)!.serve(request, target, ctx.arrival.sourceIp);
 }
 
 /** Sorted, as SigV4 wants it. */

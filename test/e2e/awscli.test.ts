@@ -5,6 +5,12 @@ import { startZones, temporaryFolder, type Zones } from "../harness.ts";
 import { needs, run, sha256, TREE, writeRandom, writeTree } from "./tools.ts";
 
 const MIB = 1024 * 1024;
+/**
+ * An empty file goes by itself. botocore asks for `100 Continue` before an empty body too; workerd, as Go's servers,
+ * answers 200 at once, and botocore then takes that status for its next answer's on the same connection (it resets it
+ * only for requests without Expect). BOTO_EXPERIMENTAL__NO_EMPTY_CONTINUE=true is its own way around.
+ */
+const { "empty.bin": _, ...FULL } = TREE;
 let zones: Zones;
 let folder: string;
 
@@ -52,14 +58,22 @@ describe.each(["ch-dk-2", "at-vie-1"])("awscli at the endpoint of %s", (zone) =>
     expect(await sha256(back)).toBe(await sha256(there));
   });
 
+  test("copies an empty file to the bucket and back", async () => {
+    const [there, back] = [join(folder, "empty.bin"), join(folder, `empty-back-${zone}.bin`)];
+    writeRandom(there, 0);
+    await aws(zone, "s3", "cp", there, `s3://${bucket}/empty.bin`);
+    await aws(zone, "s3", "cp", `s3://${bucket}/empty.bin`, back);
+    expect(await sha256(back)).toBe(await sha256(there));
+  });
+
   test("syncs a folder up and down, and finds nothing to do the second time", { timeout: 120_000 }, async () => {
     const [up, down] = [join(folder, "up"), join(folder, `down-${zone}`)];
-    writeTree(up);
+    writeTree(up, FULL);
     mkdirSync(down);
     await aws(zone, "s3", "sync", "--no-progress", up, `s3://${bucket}/tree`);
     expect(await aws(zone, "s3", "sync", "--no-progress", up, `s3://${bucket}/tree`)).toBe("");
     await aws(zone, "s3", "sync", "--no-progress", `s3://${bucket}/tree`, down);
-    for (const name of Object.keys(TREE)) {
+    for (const name of Object.keys(FULL)) {
       expect(await sha256(join(down, name)), name).toBe(await sha256(join(up, name)));
     }
   });
@@ -69,7 +83,7 @@ describe.each(["ch-dk-2", "at-vie-1"])("awscli at the endpoint of %s", (zone) =>
     expect(listed.match(/PRE \S.*/g)?.sort()).toEqual(["PRE a+b/", "PRE deep/", "PRE grün/"]);
     expect(listed).toMatch(/ 1 one byte\.txt/);
     const all = await aws(zone, "s3", "ls", "--recursive", "--summarize", `s3://${bucket}/tree/`);
-    expect(all).toMatch(new RegExp(`Total Objects: ${Object.keys(TREE).length}\\b`));
+    expect(all).toMatch(new RegExp(`Total Objects: ${Object.keys(FULL).length}\\b`));
   });
 
   test("removes one object, a prefix, and the bucket with all that is left", { timeout: 60_000 }, async () => {

@@ -60,6 +60,6 @@ export const TREE: Record<string, number> = {
   "large.bin": 12 * 1024 * 1024,
 };
 
-export function writeTree(folder: string): void {
-  for (const [name, bytes] of Object.entries(TREE)) writeRandom(join(folder, name), bytes);
+export function writeTree(folder: string, tree = TREE): void {
+  for (const [name, bytes] of Object.entries(tree)) writeRandom(join(folder, name), bytes);
 }

@@ -22,6 +22,7 @@ import {
   statusOf,
   versionedBucket,
 } from "../links.ts";
+import { send } from "../s3/raw.ts";
 
 let zones: Zones;
 beforeAll(async () => {
@@ -93,6 +94,21 @@ describe("a replica", () => {
     expect((await get("empty")).length).toBe(0);
     expect((await get("large")).equals(large)).toBe(true);
   });
+});
+
+it("a bucket of several slots lists its keys in order and replicates them all", async () => {
+  const source = { client: zones.s3("ch-dk-2"), bucket: "slotted-bucket", zone: "ch-dk-2" };
+  await send(zones, "PUT", "/slotted-bucket", { headers: { "x-zonal-slots": "4" } });
+  const enabled = { Bucket: source.bucket, VersioningConfiguration: { Status: "Enabled" as const } };
+  await source.client.send(new PutBucketVersioningCommand(enabled));
+  const destination = await versionedBucket(zones, "at-vie-1");
+  await link(zones, source, destination);
+  const keys = Array.from({ length: 60 }, (_, i) => `k-${String(i).padStart(2, "0")}`);
+  await Promise.all(keys.map((key) => put(source, key)));
+  await until(async () => (await allVersions(destination)).length === 60);
+  expect(await allVersions(destination)).toEqual(await allVersions(source));
+  expect((await allVersions(source)).map((line) => line.split(" ")[0])).toEqual(keys);
+  for (const key of keys) await until(async () => (await statusOf(source, key)) === "COMPLETED");
 });
 
 describe("deletes", () => {

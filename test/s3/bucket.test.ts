@@ -107,6 +107,9 @@ describe("CreateBucket", () => {
     ["x-amz-object-ownership", "ObjectWriter", "NotImplemented"],
     ["x-amz-acl", "public-read", "AccessControlListNotSupported"],
     ["x-amz-acl", "open", "InvalidArgument"],
+    ["x-zonal-slots", "0", "InvalidArgument"],
+    ["x-zonal-slots", "65", "InvalidArgument"],
+    ["x-zonal-slots", "many", "InvalidArgument"],
   ])("with %s: %s is refused, and makes no bucket", async (name, value, code) => {
     expect(await send(zones, "PUT", "/refused", { headers: { [name]: value } })).toMatchObject({ code });
     expect(await send(zones, "HEAD", "/refused")).toMatchObject({ status: 404 });

@@ -172,6 +172,15 @@ describe("PutObject and GetObject", () => {
   });
 });
 
+describe("An empty body with Expect: 100-continue", () => {
+  test("is answered when the client has given up waiting, which botocore needs", async () => {
+    const started = Date.now();
+    const answer = await send(zones, "PUT", "/plain/expected", { headers: { expect: "100-continue" }, body: "" });
+    expect(answer.status).toBe(200);
+    expect(Date.now() - started).toBeGreaterThan(1000);
+  });
+});
+
 describe("Headers that aren't built", () => {
   test.each([
     ["x-amz-server-side-encryption-customer-algorithm", "AES256"],
@@ -259,6 +268,9 @@ describe("Ranges", () => {
         code: "InvalidArgument",
       });
     }
+    expect(await send(zones, "PUT", "/plain/ten?partNumber=1", { body: "b" })).toMatchObject({
+      code: "InvalidArgument",
+    });
     const both = await send(zones, "GET", "/plain/ten?partNumber=1", { headers: { range: "bytes=0-1" } });
     expect(both).toMatchObject({ status: 400, code: "InvalidRequest" });
   });

@@ -57,6 +57,7 @@ describe("A document that is read", () => {
     ["a reference to no character", "<R>&#x110000;</R>"],
     ["an attribute twice", '<R a="1" a="2"/>'],
     ["a name out of JavaScript", "<R><__proto__>1</__proto__></R>"],
+    ["comments without an end, at no great cost", "<!--".repeat(500_000)],
     ["our own envelope", "</zonal-envelope><R/><zonal-envelope>"],
     ["elements without an end", `${"<R>".repeat(100)}${"</R>".repeat(100)}`],
   ])("is MalformedXML with %s", (_, document) => refuses(document));
