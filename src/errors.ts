@@ -121,6 +121,11 @@ export class S3Error extends Error {
   }
 }
 
+/** InvalidArgument, with the argument's name and value as S3 tells them. */
+export function invalidArgument(name: string, value: string | undefined, message: string): S3Error {
+  return new S3Error("InvalidArgument", message, { ArgumentName: name, ArgumentValue: value });
+}
+
 /** Recognises an S3Error, also one that came over RPC from a Durable Object: there it loses its class, but keeps name and own properties. */
 export function isS3Error(error: unknown): error is S3Error {
   return error instanceof Error && error.name === "S3Error" && "code" in error && "status" in error;

@@ -9,8 +9,8 @@ import { S3Error } from "../errors.ts";
 import { RefusedError, sendBatch, sendPiece } from "../peers/client.ts";
 import { BATCH_BYTES, type BatchAnswer, type Entry, encodeFrame, type Receipt } from "../peers/frames.ts";
 import { MAX_SKEW_MS, millisecondsOf } from "../store/clock.ts";
-import type { ReplicationRule } from "../store/links.ts";
 import type { Result, Task } from "../store/outbox.ts";
+import type { ReplicationRule } from "../store/rules.ts";
 import type { Version } from "../store/versions.ts";
 import { listPieces, openPiece, type SourcePiece } from "./pieces.ts";
 import {

@@ -2,7 +2,7 @@
  * CopyObject. A copy is a new version with a single body, whatever its source was made of; its replication state is its
  * own. Storage class and website redirect are those of the request, never of the source, as with S3.
  */
-import { S3Error } from "../errors.ts";
+import { invalidArgument, S3Error } from "../errors.ts";
 import { type Body, putObject, type Written } from "../store/objects.ts";
 import { type ChecksumAlgorithm, type Description, lastModified } from "../store/versions.ts";
 import { checkAclHeaders } from "./acl.ts";
@@ -10,11 +10,11 @@ import { MAX_PUT_BYTES } from "./body.ts";
 import { checksumAlgorithm } from "./checksum.ts";
 import { type ByteRange, checkSourceConditions, writeConditions } from "./conditions.ts";
 import type { Context } from "./context.ts";
+import type { OpenSource } from "./copysource.ts";
 import { withChecksum } from "./hashing.ts";
 import { contentHeaders, describe, writtenHeaders } from "./headers.ts";
 import { operation } from "./operation.ts";
-import { invalidArgument } from "./page.ts";
-import { type OpenSource, openSource } from "./source.ts";
+import { openSource } from "./source.ts";
 import { type Content, type Node, xml, xmlResponse } from "./xml.ts";
 
 export const CopyObject = operation("PUT /:bucket/:key+|x-amz-copy-source", "put-object", async (ctx) => {

@@ -6,12 +6,30 @@
  * escape can't be told from an encoded one: it is looked for decoded first, then as it stands.
  */
 import { S3Error } from "../errors.ts";
+import type { Checksum, Description } from "../store/versions.ts";
+import type { ByteRange } from "./conditions.ts";
 import { checkVersionId } from "./versionid.ts";
 
 export interface CopySource {
   bucket: string;
   key: string;
   versionId: string | undefined;
+}
+
+/** A source that was found and may be read. */
+export interface OpenSource extends Omit<Description, "tags"> {
+  bucket: string;
+  key: string;
+  etag: string;
+  /** milliseconds */
+  lastModified: number;
+  size: number;
+  /** as shown; undefined in a bucket that was never versioned */
+  versionId: string | undefined;
+  checksum: Checksum | null;
+  tags(): Promise<Record<string, string>>;
+  /** a stream whose length workerd knows */
+  read(range?: ByteRange): Promise<ReadableStream<Uint8Array>>;
 }
 
 /** What the header may mean, in the order to be tried. Throws InvalidArgument, NotImplemented for access points. */

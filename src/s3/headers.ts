@@ -24,7 +24,8 @@ const CONTENT_HEADERS = [
   "x-amz-website-redirect-location",
   "x-amz-storage-class",
 ];
-const STORAGE_CLASSES = [
+/** Names that are accepted and echoed; all mean the same here. */
+export const STORAGE_CLASSES = [
   "STANDARD",
   "REDUCED_REDUNDANCY",
   "STANDARD_IA",

@@ -4,11 +4,12 @@
  * A page may be cut short, even empty, where many delete markers stand in front: IsTruncated and the marker say so, and
  * v1 gives NextMarker always, not only with a delimiter, since the last key shown isn't where it stopped.
  */
+import { invalidArgument } from "../errors.ts";
 import { type ListedVersion, type ListPage, listObjects, listVersions } from "../store/listing.ts";
 import { lastModified, shownVersionId, type Version } from "../store/versions.ts";
 import type { Context } from "./context.ts";
 import { operation } from "./operation.ts";
-import { commonPrefixes, entriesOf, invalidArgument, readEncoding, readLimit, readToken, writeToken } from "./page.ts";
+import { commonPrefixes, entriesOf, readEncoding, readLimit, readToken, writeToken } from "./page.ts";
 import { owner } from "./service.ts";
 import { checkVersionId } from "./versionid.ts";
 import { type Node, xml, xmlResponse } from "./xml.ts";

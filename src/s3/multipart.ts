@@ -5,7 +5,7 @@
  * and SHA-256 are always composite, the other CRCs are what the client says
  * (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html).
  */
-import { S3Error } from "../errors.ts";
+import { invalidArgument, S3Error } from "../errors.ts";
 import type { ListPage } from "../store/listing.ts";
 import {
   abortUpload,
@@ -26,7 +26,7 @@ import { checksumElements, requestedAlgorithm } from "./copy.ts";
 import { readXml } from "./document.ts";
 import { describe, writtenHeaders } from "./headers.ts";
 import { operation } from "./operation.ts";
-import { commonPrefixes, entriesOf, invalidArgument, readEncoding, readLimit, readPartNumber } from "./page.ts";
+import { commonPrefixes, entriesOf, readEncoding, readLimit, readPartNumber } from "./page.ts";
 import { owner } from "./service.ts";
 import { malformed, type Node, type XmlElement, xml, xmlResponse } from "./xml.ts";
 

@@ -5,7 +5,7 @@
  * already; and it keeps Content-Length only for bodies whose length it knows itself, so streams come from R2 or a
  * FixedLengthStream.
  */
-import { S3Error } from "../errors.ts";
+import { invalidArgument, S3Error } from "../errors.ts";
 import { type Found, putObject } from "../store/objects.ts";
 import { lastModified, shownVersionId, type Version } from "../store/versions.ts";
 import { checkAclHeaders } from "./acl.ts";
@@ -15,7 +15,7 @@ import type { Context } from "./context.ts";
 import { findExisting } from "./find.ts";
 import { describe, describeVersion, identifyVersion, writeChecksum, writtenHeaders } from "./headers.ts";
 import { operation } from "./operation.ts";
-import { invalidArgument, readPartNumber } from "./page.ts";
+import { readPartNumber } from "./page.ts";
 import { type Node, xml, xmlResponse } from "./xml.ts";
 
 export const PutObject = operation("PUT /:bucket/:key+", "put-object", async (ctx) => {

@@ -4,7 +4,7 @@
  * A continuation token is a key in base64url: opaque to clients, and nothing internal. An empty one, which exo sends
  * with the first page of every listing, means none.
  */
-import { S3Error } from "../errors.ts";
+import { invalidArgument } from "../errors.ts";
 import type { ListPage } from "../store/listing.ts";
 import type { Context } from "./context.ts";
 import { encodeKey } from "./target.ts";
@@ -50,10 +50,6 @@ export function readEncoding(ctx: Context): { encodingType: string | undefined; 
     throw invalidArgument("encoding-type", encodingType, "Invalid Encoding Method specified in Request");
   }
   return { encodingType, encode: encodeKey };
-}
-
-export function invalidArgument(name: string, value: string | undefined, message: string): S3Error {
-  return new S3Error("InvalidArgument", message, { ArgumentName: name, ArgumentValue: value });
 }
 
 /** Throws InvalidArgument. */

@@ -12,11 +12,10 @@ import { findZone, peer, type Zone } from "../zones.ts";
 import { checksumAlgorithm } from "./checksum.ts";
 import { type ByteRange, unquote } from "./conditions.ts";
 import type { Context } from "./context.ts";
-import type { CopySource } from "./copysource.ts";
+import type { CopySource, OpenSource } from "./copysource.ts";
 import { markerByVersionId } from "./find.ts";
 import { contentHeaders } from "./headers.ts";
 import { readMetadata } from "./metadata.ts";
-import type { OpenSource } from "./source.ts";
 import { encodeKey, percentEncode } from "./target.ts";
 import { parseXml } from "./xml.ts";
 

@@ -12,12 +12,18 @@ import { getRole } from "../iam/identity.ts";
 import { openSession } from "../iam/sessions.ts";
 import { RefusedError, sendBatch } from "../peers/client.ts";
 import { getBucket } from "../store/buckets.ts";
-import { listLinks, putReplication, type ReplicationRule } from "../store/links.ts";
+import { listLinks, putReplication } from "../store/links.ts";
+import type { ReplicationRule } from "../store/rules.ts";
 import { findZone } from "../zones.ts";
 import { readDocument } from "./body.ts";
+import {
+  type ConfigurationDocument,
+  type RuleDocument,
+  readConfiguration,
+  writeConfiguration,
+} from "./configuration.ts";
 import type { Context } from "./context.ts";
 import { operation } from "./operation.ts";
-import { type ConfigurationDocument, type RuleDocument, readConfiguration, writeConfiguration } from "./rules.ts";
 import { parseXml, xmlResponse } from "./xml.ts";
 
 const MAX_BYTES = 2 * 1024 * 1024;

@@ -6,27 +6,11 @@
 import { findBucket } from "../directory.ts";
 import { isS3Error, S3Error } from "../errors.ts";
 import { findObject } from "../store/objects.ts";
-import { type Checksum, type Description, lastModified, shownVersionId } from "../store/versions.ts";
-import type { ByteRange } from "./conditions.ts";
+import { lastModified, shownVersionId } from "../store/versions.ts";
 import type { Context } from "./context.ts";
-import { type CopySource, parseCopySource } from "./copysource.ts";
+import { type CopySource, type OpenSource, parseCopySource } from "./copysource.ts";
 import { markerByVersionId, requireObject } from "./find.ts";
 import { openRemoteSource } from "./remote.ts";
-
-export interface OpenSource extends Omit<Description, "tags"> {
-  bucket: string;
-  key: string;
-  etag: string;
-  /** milliseconds */
-  lastModified: number;
-  size: number;
-  /** as shown; undefined in a bucket that was never versioned */
-  versionId: string | undefined;
-  checksum: Checksum | null;
-  tags(): Promise<Record<string, string>>;
-  /** a stream whose length workerd knows */
-  read(range?: ByteRange): Promise<ReadableStream<Uint8Array>>;
-}
 
 /** Throws AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidRequest for a delete marker by its id, NotImplemented. */
 export async function openSource(ctx: Context): Promise<OpenSource> {

@@ -1,9 +1,8 @@
 /** Version ids as clients send them: decimal digits, or `null` for the version that was written without versioning. */
-import type { Context } from "./context.ts";
-import { invalidArgument } from "./page.ts";
+import { invalidArgument } from "../errors.ts";
 
 /** The version that a request names by `versionId`, undefined for the current one. Throws InvalidArgument. */
-export function requestedVersionId(ctx: Context): string | undefined {
+export function requestedVersionId(ctx: { parameter(name: string): string | undefined }): string | undefined {
   const versionId = ctx.parameter("versionId");
   return versionId === undefined ? undefined : checkVersionId(versionId, "versionId");
 }

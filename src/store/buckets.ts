@@ -3,7 +3,7 @@
  * bucket_id, which is never given twice.
  */
 import { S3Error } from "../errors.ts";
-import type { ReplicationConfiguration } from "./links.ts";
+import type { ReplicationConfiguration } from "./rules.ts";
 
 export type Versioning = "Unversioned" | "Enabled" | "Suspended";
 

@@ -8,7 +8,7 @@ import { type ErrorCode, S3Error } from "../errors.ts";
 import type { Segment } from "./bodies.ts";
 import type { Bucket } from "./buckets.ts";
 import type { Clock } from "./clock.ts";
-import { bindLinks } from "./links.ts";
+import { bindLinks } from "./rules.ts";
 import type { Description, KeyState, Version } from "./versions.ts";
 
 /** Conditions of a write. ETags without quotes, or `*` for any. */

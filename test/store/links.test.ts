@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bindLinks, type ReplicationRule } from "../../src/store/links.ts";
+import { bindLinks, type ReplicationRule } from "../../src/store/rules.ts";
 import { type Stand, startStand } from "./stand.ts";
 
 let stand: Stand;

@@ -6,6 +6,7 @@
  */
 import { createHash } from "node:crypto";
 import { S3Error } from "../errors.ts";
+import { STORAGE_CLASSES } from "./headers.ts";
 import { type Content, malformed, type Node, type XmlElement, xml } from "./xml.ts";
 
 type Status = "Enabled" | "Disabled";
@@ -170,19 +171,8 @@ function readDestination(element: XmlElement | undefined): RuleDocument["destina
   };
 }
 
-const STORAGE_CLASSES = new Set([
-  "STANDARD",
-  "REDUCED_REDUNDANCY",
-  "STANDARD_IA",
-  "ONEZONE_IA",
-  "INTELLIGENT_TIERING",
-  "GLACIER",
-  "GLACIER_IR",
-  "DEEP_ARCHIVE",
-]);
-
 function readStorageClass(text: string | undefined): string | undefined {
-  if (text !== undefined && !STORAGE_CLASSES.has(text)) throw malformed();
+  if (text !== undefined && !STORAGE_CLASSES.includes(text)) throw malformed();
   return text;
 }
 
