@@ -21,7 +21,10 @@ export function startOf(pid: number): string | undefined {
   // The second field, the command's name in brackets, may itself hold spaces and brackets.
   const stat = read(`/proc/${pid}/stat`);
   const fields = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return fields?.[0] === "Z" ? undefined : fields?.[19];
+  if (!fields) return undefined;
+  const [state, threads, start] = [fields[0], Number(fields[17]), fields[19]];
+  // Dead and not yet collected; while other threads of it are still ending, they hold its ports.
+  return state === "Z" && threads <= 1 ? undefined : start;
 }
 
 /** Ids of the workerd processes that work on `folder`, an absolute path. */

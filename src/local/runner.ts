@@ -102,6 +102,7 @@ export class Runner {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    this.#timer = undefined;
     await this.#miniflare.dispose();
     this.#state.close();
   }
@@ -126,7 +127,9 @@ export class Runner {
     const tick = async (zone: string) => {
       if (running.has(zone)) return;
       running.add(zone);
-      await this.runScheduled(zone).catch((error) => console.error(`scheduled() of zone ${zone} failed:`, error));
+      await this.runScheduled(zone).catch((error) => {
+        if (this.#timer) console.error(`scheduled() of zone ${zone} failed:`, error); // or the stop ended it
+      });
       running.delete(zone);
     };
     const all = () => this.local.zones.forEach(({ name }) => void tick(name));
@@ -185,7 +188,12 @@ async function startMiniflare(options: RunnerOptions, state: State, plan: Plan):
     logRequests: false,
     log: new Log(LogLevel.WARN),
   });
-  await miniflare.ready;
+  try {
+    await miniflare.ready;
+  } catch (error) {
+    await miniflare.dispose();
+    throw error;
+  }
   return miniflare;
 }
 

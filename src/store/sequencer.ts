@@ -31,7 +31,7 @@ export interface Outcome {
 /** An outcome as it crosses RPC, where a thrown error would end the whole group. */
 export type Settled = { outcome: Outcome } | { error: { code: ErrorCode; message: string; details: ErrorDetails } };
 
-/** JSON a group, at most: D1 takes 2 MB a bound value. */
+/** Bytes of JSON a group, at most: D1 takes 2 MB a bound value. */
 const GROUP_BYTES = 1_000_000;
 /** Times that a group is decided again before its operations are given back as OperationAborted. */
 const MAX_ROUNDS = 8;
@@ -70,7 +70,7 @@ export class Sequencer extends DurableObject<Env> {
     const settled = operations.map(
       (operation) =>
         new Promise<Settled>((settle) => {
-          this.#waiting.push({ operation, bytes: JSON.stringify(operation).length, settle });
+          this.#waiting.push({ operation, bytes: Buffer.byteLength(JSON.stringify(operation)), settle });
         }),
     );
     this.#running ??= this.#run(place).finally(() => {
