@@ -1,7 +1,7 @@
 import { realpathSync, rmSync } from "node:fs";
 import { GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { workerdsOf } from "../../src/local/processes.ts";
+import { end, workerdsOf } from "../../src/local/processes.ts";
 import { type ServerProcess, startServer, temporaryFolder, until } from "../harness.ts";
 import { allVersions, link, statusOf, versionedBucket } from "../links.ts";
 
@@ -15,6 +15,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await server?.end("SIGTERM");
+  await end(workerdsOf(state));
   rmSync(state, { recursive: true, force: true });
 });
 

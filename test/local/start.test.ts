@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { ListBucketsCommand } from "@aws-sdk/client-s3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { startOf, workerdsOf } from "../../src/local/processes.ts";
+import { end, startOf, workerdsOf } from "../../src/local/processes.ts";
 import { ROOT, type ServerProcess, startServer, temporaryFolder, until } from "../harness.ts";
 
 const FREE_PORTS = ["--port", "0", "--api-port", "0"];
@@ -18,6 +18,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.end("SIGTERM");
+  await end(workerdsOf(state)); // of a server that a failed test killed
   rmSync(state, { recursive: true, force: true });
 });
 

@@ -238,7 +238,8 @@ describe("an aws-chunked body", () => {
   test("whose last chunk's signature is wrong, or whose end is missing, isn't stored", async () => {
     const wire = encode(pieces(65_536), { signed: true });
     const tampered = Buffer.from(wire);
-    tampered[wire.lastIndexOf("=") + 1]! ^= 1;
+    const digit = wire.lastIndexOf("=") + 1;
+    tampered.write(tampered[digit] === 0x30 ? "1" : "0", digit);
     expect(await put(tampered, SIGNED, decoded)).toMatchObject(refused("SignatureDoesNotMatch"));
     const final = wire.lastIndexOf("0;chunk-signature");
     expect(await put(wire.subarray(0, final), SIGNED, decoded)).toMatchObject(refused("IncompleteBody"));
