@@ -158,6 +158,9 @@ CREATE TABLE uploads (
   PRIMARY KEY (bucket_id, key, upload_id)
 ) WITHOUT ROWID;
 
+-- For the sweep. An open upload isn't in it, so it bills no row for one.
+CREATE INDEX uploads_closed ON uploads (touched_at) WHERE state <> 'open';
+
 CREATE TABLE parts (
   bucket_id   INTEGER NOT NULL,
   upload_id   TEXT    NOT NULL,

@@ -87,20 +87,31 @@ async function reach(
   { target, sourceIp, patience }: { target: string; sourceIp: string; patience: number },
 ): Promise<Response> {
   const binding = peer(env, zone);
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const tooLong = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${Math.round(patience)} ms`)), patience);
-  });
+  const answer = binding ? binding.serve(request, target, sourceIp) : fetch(request);
   try {
-    return await Promise.race([binding ? binding.serve(request, target, sourceIp) : fetch(request), tooLong]);
+    return await within(patience, answer);
   } catch (error) {
     throw new S3Error("ServiceUnavailable", `The zone ${zone.name} can't be reached: ${(error as Error).message}`);
+  }
+}
+
+/** What comes within so many milliseconds. What doesn't goes on alone: a call over a binding can't be taken back. */
+async function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const tooLong = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer within ${Math.round(milliseconds)} ms`)), milliseconds);
+  });
+  try {
+    return await Promise.race([promise, tooLong]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Sends a batch of frames to a destination bucket; an empty one is the probe. Throws what the destination answers as an S3Error. */
+/**
+ * Sends a batch of frames to a destination bucket; an empty one is the probe. Throws RefusedError for what the
+ * destination refuses, ServiceUnavailable where there is no answer.
+ */
 export async function sendBatch(
   env: ZonesEnv,
   zone: Zone,
@@ -110,17 +121,14 @@ export async function sendBatch(
 ): Promise<BatchAnswer> {
   const body = Buffer.concat(frames);
   const patience = frames.length > 0 ? PATIENCE_MS : PROBE_PATIENCE_MS;
-  const answer = await send(env, zone, credentials, {
-    method: "POST",
-    path: `/${bucket}`,
-    query: "replicate=",
-    body,
-    patience,
-  });
-  return (await readAnswer(answer)) as BatchAnswer;
+  const request = { method: "POST", path: `/${bucket}`, query: "replicate=", body, patience };
+  return (await readAnswer(zone, await send(env, zone, credentials, request))) as BatchAnswer;
 }
 
-/** Sends one piece of a large body. Throws what the destination answers as an S3Error. */
+/**
+ * Sends one piece of a large body. Gives an answer like that of a batch if the piece brought its version with it, nothing
+ * to be believed otherwise. Throws as sendBatch does.
+ */
 export async function sendPiece(
   env: ZonesEnv,
   zone: Zone,
@@ -128,12 +136,11 @@ export async function sendPiece(
   bucket: string,
   header: PieceHeader,
   stream: ReadableStream<Uint8Array>,
-): Promise<void> {
+): Promise<BatchAnswer> {
   const headers = { [PIECE_HEADER]: encodePieceHeader(header), "content-length": String(header.size) };
   const body = { stream, size: header.size };
-  await readAnswer(
-    await send(env, zone, credentials, { method: "POST", path: `/${bucket}`, query: "replicate=", headers, body }),
-  );
+  const request = { method: "POST", path: `/${bucket}`, query: "replicate=", headers, body };
+  return (await readAnswer(zone, await send(env, zone, credentials, request))) as BatchAnswer;
 }
 
 /** What a zone said no with. Its code may be one that this zone doesn't know yet. */
@@ -149,8 +156,11 @@ export class RefusedError extends Error {
   }
 }
 
-async function readAnswer(answer: Response): Promise<unknown> {
-  const text = await answer.text();
+/** Headers that came are no promise of a body. */
+async function readAnswer(zone: Zone, answer: Response): Promise<unknown> {
+  const text = await within(PATIENCE_MS, answer.text()).catch((error: Error) => {
+    throw new S3Error("ServiceUnavailable", `The zone ${zone.name} broke off its answer: ${error.message}`);
+  });
   if (answer.ok) return JSON.parse(text);
   const [, code = "InternalError"] = /<Code>([^<]*)<\/Code>/.exec(text) ?? [];
   const [, message = ""] = /<Message>([^<]*)<\/Message>/.exec(text) ?? [];

@@ -16,8 +16,8 @@ export interface Piece {
   /** bytes from the start of the part */
   partOffset: number;
   size: number;
-  /** lower-case hex; R2 checks it on arrival */
-  md5: string;
+  /** lower-case hex; undefined in an entry whose sender hashes a piece only when it sends it */
+  md5?: string;
   /** base64 checksum of its part */
   checksum: string | null;
 }
@@ -50,6 +50,8 @@ export type Receipt =
 /** The answer to a batch. An empty batch is the link's probe. */
 export interface BatchAnswer {
   bucket: { versioning: string; revision: number };
+  /** the session's role as the destination knows it, which may be older than what the source knows */
+  role: { revision: number };
   receipts: Receipt[];
 }
 
@@ -62,6 +64,10 @@ export interface Framed {
 export interface PieceHeader extends Piece {
   key: string;
   versionId: string;
+  /** R2 checks it on arrival */
+  md5: string;
+  /** of a body of one piece: the version itself, to be taken in with it */
+  entry?: Entry;
 }
 
 export const PIECE_HEADER = "x-amz-zonal-piece";

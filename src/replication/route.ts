@@ -2,7 +2,7 @@
  * The way that a link's versions go: the role that is assumed, the destination bucket's zone, and a session that the
  * zone takes. And what a failure rests on, so that its mending is seen.
  */
-import { findBucket } from "../directory.ts";
+import { type DirectoryEntry, findBucket } from "../directory.ts";
 import { assumeRole, type Identity, isAllowed, roleRevision } from "../iam/identity.ts";
 import { openSession } from "../iam/sessions.ts";
 import { type Credentials, RefusedError, sendBatch } from "../peers/client.ts";
@@ -11,7 +11,7 @@ import type { Bucket } from "../store/buckets.ts";
 import type { Link } from "../store/links.ts";
 import { findZone, type Zone } from "../zones.ts";
 
-/** Why a version is FAILED, in the words of S3's replication events. */
+/** Why a version is FAILED: S3's words of its replication events, and ours where it has none. */
 export type FailureReason =
   | "AssumeRoleNotPermitted"
   | "SrcGetObjectNotPermitted"
@@ -21,12 +21,6 @@ export type FailureReason =
   | "DstPutObjectNotPermitted"
   | "DstObjectHardDeleted"
   | "VersionIdConflict";
-
-const RESTS_ON_ROLE: readonly FailureReason[] = [
-  "AssumeRoleNotPermitted",
-  "SrcGetObjectNotPermitted",
-  "DstPutObjectNotPermitted",
-];
 
 /** Something that keeps all of a link's versions back until somebody mends it. */
 export class Obstacle extends Error {
@@ -55,11 +49,8 @@ export async function findRoute(env: Env, link: Link, source: Bucket): Promise<R
   const { organizationId, replication } = source;
   const role = await assumeRole(env, organizationId, replication!.role, env.ZONE);
   if (!role) throw new Obstacle("AssumeRoleNotPermitted");
-  const entry = await findBucket(env, link.destination.name);
-  if (entry?.bucketId !== link.destination.bucketId || entry.state !== "active") {
-    throw new Obstacle("DstBucketNotFound");
-  }
-  const zone = findZone(env, entry.zone);
+  const entry = await findDestination(env, link);
+  const zone = entry && findZone(env, entry.zone);
   if (!zone) throw new Obstacle("DstBucketNotFound");
   const claims = { sourceBucketId: link.bucketId, destinationBucketId: link.destination.bucketId };
   const credentials = await openSession(env, {
@@ -69,6 +60,15 @@ export async function findRoute(env: Env, link: Link, source: Bucket): Promise<R
     replication: claims,
   });
   return { link, source, zone, role, credentials };
+}
+
+/** One that is being deleted may turn out not to be empty, so it counts until it is gone. */
+async function findDestination(env: Env, { destination }: Link): Promise<DirectoryEntry | undefined> {
+  const isIt = (entry: DirectoryEntry | undefined) => entry?.bucketId === destination.bucketId;
+  const entry = await findBucket(env, destination.name);
+  if (isIt(entry)) return entry;
+  const fresh = await findBucket(env, destination.name, { fresh: true });
+  return isIt(fresh) ? fresh : undefined;
 }
 
 /** Whether the role may read a key at the source. */
@@ -83,8 +83,8 @@ export function mayRead(env: Env, { role, source, link, zone }: Route, key: stri
 }
 
 /** An empty batch: the destination says how its bucket stands. Throws RefusedError, or ServiceUnavailable if it can't be reached. */
-export async function probe(env: Env, { zone, credentials, link }: Route): Promise<BatchAnswer["bucket"]> {
-  return (await sendBatch(env, zone, credentials, link.destination.name, [])).bucket;
+async function probe(env: Env, { zone, credentials, link }: Route): Promise<BatchAnswer> {
+  return await sendBatch(env, zone, credentials, link.destination.name, []);
 }
 
 /** Whether the destination's zone answers, be it with a refusal. */
@@ -97,40 +97,66 @@ export async function isReachable(env: Env, route: Route): Promise<boolean> {
   }
 }
 
-/** What mending would change: the role with its policies, and the destination bucket. */
-export interface Causes {
-  role: string;
-  /** undefined: the destination can't be asked */
-  destination: string | undefined;
+/**
+ * What a failure rests on, and what its mending would change. Kept beside it as text: `role ...`, `destination ...`, or
+ * neither where nothing that can be watched would help.
+ */
+export class Causes {
+  /** undefined: the role is gone */
+  readonly #role: { id: string; revision: number | undefined };
+  /** as the destination knows the role: its refusals rest on that, and it may be older */
+  #roleThere: number | undefined;
+  #destination: number | undefined;
+
+  constructor(role: { id: string; revision: number | undefined }) {
+    this.#role = role;
+  }
+
+  learn({ bucket, role }: BatchAnswer): void {
+    this.#destination = bucket.revision;
+    this.#roleThere = role.revision;
+  }
+
+  of(reason: FailureReason): string {
+    if (reason === "SrcVersionNotFound") return "source";
+    if (reason === "AssumeRoleNotPermitted" || reason === "SrcGetObjectNotPermitted")
+      return this.#roleText(this.#role.revision);
+    if (reason === "DstPutObjectNotPermitted") return this.#roleText(this.#roleThere ?? this.#role.revision);
+    return destinationText(reason === "DstBucketNotFound" ? undefined : this.#destination);
+  }
+
+  #roleText(revision: number | undefined): string {
+    return `role ${this.#role.id} ${revision ?? "absent"}`;
+  }
 }
 
-export function causeOf(reason: FailureReason, causes: Causes): string {
-  return RESTS_ON_ROLE.includes(reason) ? causes.role : (causes.destination ?? ABSENT);
+function destinationText(revision: number | undefined): string {
+  return `destination ${revision ?? "absent"}`;
 }
 
-const ABSENT = "destination absent";
-
-/** How things stand now. */
-export async function causesNow(env: Env, link: Link, source: Bucket): Promise<Causes> {
-  return { role: await roleCause(env, source), destination: await askDestination(env, link, source) };
+/** Causes as far as the source alone knows them: with the role's revision that it has just gone by, if it has. */
+export async function causesOf(env: Env, { organizationId, replication }: Bucket, role?: Identity): Promise<Causes> {
+  const id = replication!.role;
+  return new Causes({ id, revision: role?.role.revision ?? (await roleRevision(env, organizationId, id)) });
 }
 
-/** The role, and the revision that every change of it or of what stands above it raises. */
-export async function roleCause(env: Env, source: Bucket): Promise<string> {
-  const { role } = source.replication!;
-  return `role ${role} ${(await roleRevision(env, source.organizationId, role)) ?? "absent"}`;
-}
-
-export function destinationCause({ revision }: BatchAnswer["bucket"]): string {
-  return `destination ${revision}`;
+/** How things stand now; `destination` undefined if it can't be asked. */
+export async function causesNow(
+  env: Env,
+  link: Link,
+  source: Bucket,
+): Promise<{ role: string; destination: string | undefined }> {
+  const causes = await causesOf(env, source);
+  return { role: causes.of("AssumeRoleNotPermitted"), destination: await askDestination(env, link, source) };
 }
 
 async function askDestination(env: Env, link: Link, source: Bucket): Promise<string | undefined> {
   try {
-    return destinationCause(await probe(env, await findRoute(env, link, source)));
+    return destinationText((await probe(env, await findRoute(env, link, source))).bucket.revision);
   } catch (error) {
-    if (error instanceof Obstacle) return error.reason === "DstBucketNotFound" ? ABSENT : undefined;
-    if (error instanceof RefusedError && (error.status === 404 || error.status === 403)) return ABSENT;
-    return undefined;
+    const isAbsent =
+      (error instanceof Obstacle && error.reason === "DstBucketNotFound") ||
+      (error instanceof RefusedError && (error.status === 404 || error.status === 403));
+    return isAbsent ? destinationText(undefined) : undefined;
   }
 }

@@ -5,23 +5,14 @@
  * mean that the destination is down, or that one version alone can't get through: the probe tells, and then the batch is
  * halved until the one is found, which backs off by itself and holds up nobody.
  */
-import { S3Error } from "../errors.ts";
 import { RefusedError, sendBatch, sendPiece } from "../peers/client.ts";
-import { BATCH_BYTES, type BatchAnswer, type Entry, encodeFrame, type Receipt } from "../peers/frames.ts";
+import { BATCH_BYTES, type Entry, encodeFrame, type Receipt } from "../peers/frames.ts";
+import { BodyLostError } from "../store/bodies.ts";
 import { MAX_SKEW_MS, millisecondsOf } from "../store/clock.ts";
 import type { Result, Task } from "../store/outbox.ts";
-import type { ReplicationRule } from "../store/rules.ts";
 import type { Version } from "../store/versions.ts";
-import { listPieces, openPiece, type SourcePiece } from "./pieces.ts";
-import {
-  type Causes,
-  causeOf,
-  destinationCause,
-  type FailureReason,
-  isReachable,
-  mayRead,
-  type Route,
-} from "./route.ts";
+import { digestPiece, listPieces, namePiece, openPiece, type SourcePiece } from "./pieces.ts";
+import { type Causes, type FailureReason, isReachable, mayRead, type Route } from "./route.ts";
 
 /** A task whose version is there. */
 type Sendable = Task & { version: Version };
@@ -44,9 +35,8 @@ class Outage extends Error {
   override readonly name = "Outage";
 }
 
-export interface Limits {
-  /** milliseconds since the epoch */
-  deadline: number;
+/** Calls to other zones that one invocation may still make: Cloudflare counts each call over a binding. */
+export interface Budget {
   calls: number;
 }
 
@@ -55,47 +45,62 @@ export interface Shipped {
   results: Result[];
   /** why the destination is taken to be down */
   outage: string | undefined;
-  calls: number;
 }
 
-/** Sends tasks as far as the limits reach. Never throws for what the destination does. */
-export async function ship(env: Env, route: Route, causes: Causes, tasks: Task[], limits: Limits): Promise<Shipped> {
+/** Large versions on their way at once: each holds a connection to R2 and one to the destination. */
+const PARALLEL = 3;
+
+/** Sends tasks until the deadline (milliseconds) or the budget is reached. Never throws for what the destination does. */
+export async function ship(
+  env: Env,
+  route: Route,
+  causes: Causes,
+  tasks: Task[],
+  limits: { deadline: number; budget: Budget },
+): Promise<Shipped> {
   const shipment = new Shipment(env, route, causes, limits);
   try {
     await shipment.sendAll(tasks);
-    return { results: shipment.results, outage: undefined, calls: shipment.calls };
+    return { results: shipment.results, outage: undefined };
   } catch (error) {
     if (!(error instanceof Outage)) throw error;
-    return { results: shipment.results, outage: error.message, calls: shipment.calls };
+    return { results: shipment.results, outage: error.message };
   }
 }
 
 class Shipment {
   readonly results: Result[] = [];
-  calls = 0;
   readonly #env: Env;
   readonly #route: Route;
   readonly #causes: Causes;
-  readonly #limits: Limits;
-  readonly #rule: ReplicationRule | undefined;
+  readonly #deadline: number;
+  readonly #budget: Budget;
+  readonly #storageClass: string | undefined;
 
-  constructor(env: Env, route: Route, causes: Causes, limits: Limits) {
+  constructor(env: Env, route: Route, causes: Causes, { deadline, budget }: { deadline: number; budget: Budget }) {
     this.#env = env;
     this.#route = route;
     this.#causes = causes;
-    this.#limits = limits;
-    this.#rule = route.source.replication!.rules.find((rule) => rule.linkId === route.link.linkId);
+    this.#deadline = deadline;
+    this.#budget = budget;
+    const { replication } = route.source;
+    this.#storageClass = replication!.rules.find((rule) => rule.linkId === route.link.linkId)?.storageClass;
   }
 
   async sendAll(tasks: Task[]): Promise<void> {
     const sendable = tasks.filter((task): task is Sendable => this.#isSendable(task));
     const isLarge = ({ version }: Sendable) => version.storage === "segments";
     for (const batch of this.#batches(sendable.filter((task) => !isLarge(task)))) await this.#sendBatch(batch);
-    for (const task of sendable.filter(isLarge)) await this.#sendLarge(task);
+    const large = sendable.filter(isLarge).values();
+    const lane = async () => {
+      for (const task of large) await this.#sendLarge(task);
+    };
+    const lanes = await Promise.allSettled(Array.from({ length: PARALLEL }, lane));
+    for (const each of lanes) if (each.status === "rejected") throw each.reason;
   }
 
   get #isOver(): boolean {
-    return this.calls >= this.#limits.calls || Date.now() > this.#limits.deadline;
+    return this.#budget.calls <= 0 || Date.now() > this.#deadline;
   }
 
   /** What was removed at the source meanwhile just ends; what the role may not read, or isn't there to be read, fails. */
@@ -128,8 +133,8 @@ class Shipment {
 
   #entry(version: Version): Entry {
     const { key, versionId, isDeleteMarker, size, etag, metadata, tags, checksum } = version;
-    const storageClass = this.#rule?.storageClass;
-    const headers = storageClass ? { ...version.headers, "x-amz-storage-class": storageClass } : version.headers;
+    const storageClass = this.#storageClass && { "x-amz-storage-class": this.#storageClass };
+    const headers = { ...version.headers, ...storageClass };
     return { key, versionId, isDeleteMarker, size, etag, headers, metadata, tags, checksum };
   }
 
@@ -146,10 +151,10 @@ class Shipment {
   }
 
   async #call(frames: Uint8Array[]): Promise<Receipt[]> {
-    this.calls++;
+    this.#budget.calls--;
     const { zone, credentials, link } = this.#route;
-    const answer: BatchAnswer = await sendBatch(this.#env, zone, credentials, link.destination.name, frames);
-    this.#causes.destination = destinationCause(answer.bucket);
+    const answer = await sendBatch(this.#env, zone, credentials, link.destination.name, frames);
+    this.#causes.learn(answer);
     return answer.receipts;
   }
 
@@ -162,26 +167,35 @@ class Shipment {
     }
   }
 
-  /** Asks which pieces are wanted, sends them, and asks again. Out of time the task just stays due. */
+  /**
+   * One piece brings its version along. Of several it is asked first which are wanted, and in the end again. Out of time
+   * the task just stays due.
+   */
   async #sendPieces(task: Sendable): Promise<void> {
     const pieces = await listPieces(this.#env, this.#route.zone, task.version);
-    const named = pieces.map(({ segment: _, ...piece }) => piece);
-    const frame = encodeFrame({ ...this.#entry(task.version), pieces: named });
-    const [receipt] = await this.#call([frame]);
+    const entry = { ...this.#entry(task.version), pieces: pieces.map(namePiece) };
+    if (pieces.length === 1) return this.#take(task, await this.#sendPiece(task.version, pieces[0]!, entry));
+    const [receipt] = await this.#call([encodeFrame(entry)]);
     if (!("missing" in receipt!)) return this.#take(task, receipt!);
     for (const i of receipt.missing) {
       if (this.#isOver) return;
-      await this.#sendPiece(task.version, pieces[i]!);
+      const refused = await this.#sendPiece(task.version, pieces[i]!);
+      if (refused) return this.#take(task, refused);
     }
-    const [again] = await this.#call([frame]);
+    const [again] = await this.#call([encodeFrame(entry)]);
     this.#take(task, again!);
   }
 
-  async #sendPiece({ key, versionId }: Version, { segment, ...piece }: SourcePiece): Promise<void> {
-    this.calls++;
+  async #sendPiece(version: Version, piece: SourcePiece, entry: Entry): Promise<Receipt>;
+  async #sendPiece(version: Version, piece: SourcePiece): Promise<Receipt | undefined>;
+  async #sendPiece({ key, versionId }: Version, piece: SourcePiece, entry?: Entry): Promise<Receipt | undefined> {
+    this.#budget.calls--;
     const { zone, credentials, link } = this.#route;
-    const stream = await openPiece(this.#env, { segment, ...piece });
-    await sendPiece(this.#env, zone, credentials, link.destination.name, { key, versionId, ...piece }, stream);
+    const header = { ...namePiece(piece), key, versionId, md5: await digestPiece(this.#env, piece), entry };
+    const stream = await openPiece(this.#env, piece);
+    const answer = await sendPiece(this.#env, zone, credentials, link.destination.name, header, stream);
+    this.#causes.learn(answer);
+    return answer.receipts[0];
   }
 
   /** A request that came to no answer: its tasks failed, one alone is put off, several are parted. Throws Outage. */
@@ -191,7 +205,8 @@ class Shipment {
       for (const task of tasks) this.#fail(task, reason);
       return;
     }
-    this.calls++;
+    if (this.#budget.calls <= 0) return;
+    this.#budget.calls--;
     if (!(await isReachable(this.#env, this.#route))) throw new Outage((error as Error).message);
     if (tasks.length === 1) return this.#putOff(tasks[0]!, String(error));
     const middle = tasks.length >> 1;
@@ -221,7 +236,7 @@ class Shipment {
   }
 
   #fail(task: Task, reason: FailureReason): void {
-    this.results.push({ task, failed: { reason, cause: causeOf(reason, this.#causes) } });
+    this.results.push({ task, failed: { reason, cause: this.#causes.of(reason) } });
   }
 
   #putOff(task: Task, error: string, notBefore = 0): void {
@@ -234,6 +249,5 @@ class Shipment {
 function reasonOf(error: unknown): FailureReason | undefined {
   // Entries are authorised one by one, so a request that is denied as a whole met another organization's bucket.
   if (error instanceof RefusedError) return error.code === "AccessDenied" ? "DstBucketNotFound" : REASONS[error.code];
-  // The version's row is there, its body is gone.
-  return error instanceof S3Error && error.code === "NoSuchVersion" ? "SrcVersionNotFound" : undefined;
+  return error instanceof BodyLostError ? "SrcVersionNotFound" : undefined;
 }

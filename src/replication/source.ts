@@ -8,13 +8,14 @@
  * destination that doesn't answer puts the link down, and one probe at a time looks whether it is back. What somebody
  * must mend becomes FAILED with its reason.
  */
+import { randomUUID } from "node:crypto";
 import { isS3Error } from "../errors.ts";
 import { type Bucket, findBucketRow } from "../store/buckets.ts";
 import { getLink, type Link, markDown, markUp } from "../store/links.ts";
 import { listDue, type Result, recordResults, requeueFailed, type Task } from "../store/outbox.ts";
-import { sequencer } from "../store/sequencer.ts";
-import { causeOf, causesNow, findRoute, isReachable, Obstacle, type Route, roleCause } from "./route.ts";
-import { ship } from "./shipment.ts";
+import { sequencer } from "../store/slots.ts";
+import { causesNow, causesOf, findRoute, isReachable, Obstacle, type Route } from "./route.ts";
+import { type Budget, ship } from "./shipment.ts";
 
 /** Wakes one slot of a link. `hasChanged`: something that failed may have been mended. */
 export interface Wake {
@@ -27,48 +28,68 @@ export interface Wake {
 const TASKS = 250;
 /** Milliseconds that one drain works before it lets others have their turn. */
 const WORK_MS = 20_000;
-/** Calls to another zone in one drain. */
+/** Calls to other zones that one invocation makes, all its drains together: Cloudflare allows 32. */
 const MAX_CALLS = 30;
+/** Drains at once in one invocation, which has 128 MB. The others are woken again. */
+const MAX_DRAINS = 6;
 /** A link that is down is probed after 1 s, 2 s, 4 s ... */
 const MAX_PROBE_MS = 15_000;
 /** Longer waits than this are left to the sweep. */
 const MAX_DELAY_SECONDS = 60;
 /** A message that comes this little before its time does. */
 const EARLY_MS = 500;
+/** A lease lasts three times as long. */
+const RENEW_MS = 15_000;
 
 /**
  * A batch of the queue. Never throws: the simulator would deliver what was acknowledged again. A message that gets lost
  * costs time, not data: the sweep finds what is due.
  */
 export async function consume(batch: MessageBatch<Wake>, env: Env): Promise<void> {
-  const byPlace = Map.groupBy(batch.messages, ({ body }) => `${body.linkId}/${body.slot}`);
-  await Promise.all(
-    [...byPlace.values()].map(async (messages) => {
-      const hasChanged = messages.some(({ body }) => body.hasChanged);
-      try {
-        await drain(env, { ...messages[0]!.body, hasChanged });
-        for (const message of messages) message.ack();
-      } catch (error) {
-        console.error(`replication of link ${messages[0]!.body.linkId}: ${error}`);
-        for (const message of messages) message.retry({ delaySeconds: 5 });
-      }
-    }),
-  );
+  const places = [...Map.groupBy(batch.messages, ({ body }) => `${body.linkId}/${body.slot}`).values()];
+  const budget = { calls: MAX_CALLS };
+  const drains = places.slice(0, MAX_DRAINS).map((messages) => follow(env, messages, budget));
+  const later = places.slice(MAX_DRAINS).map(async (messages) => {
+    await env.REPLICATION.send(wakeOf(messages));
+    for (const message of messages) message.ack();
+  });
+  await Promise.allSettled([...drains, ...later]);
+}
+
+async function follow(env: Env, messages: Message<Wake>[], budget: Budget): Promise<void> {
+  try {
+    await drain(env, wakeOf(messages), budget);
+    for (const message of messages) message.ack();
+  } catch (error) {
+    console.error(`replication of link ${messages[0]!.body.linkId}: ${error}`);
+    for (const message of messages) message.retry({ delaySeconds: 5 });
+  }
+}
+
+/** What several messages about one place say. */
+function wakeOf(messages: readonly Message<Wake>[]): Wake {
+  return { ...messages[0]!.body, hasChanged: messages.some(({ body }) => body.hasChanged) };
 }
 
 /** Sends what is due. Wakes the link again if there is more. */
-export async function drain(env: Env, wake: Wake): Promise<void> {
+async function drain(env: Env, wake: Wake, budget: Budget): Promise<void> {
   const link = await getLink(env, wake.linkId);
   const now = Date.now();
   if (link?.state !== "active") return;
   if (link.nextProbeAt !== null && link.nextProbeAt - EARLY_MS > now && !wake.hasChanged) return;
   const slot = sequencer(env, { bucketId: link.bucketId, slot: wake.slot });
-  if (!(await slot.acquire(link.linkId))) return;
+  const holder = randomUUID();
+  if (!(await slot.acquire(link.linkId, holder))) {
+    if (wake.hasChanged) await env.REPLICATION.send(wake, { delaySeconds: 1 });
+    return;
+  }
+  const renewing = setInterval(() => void slot.renew(link.linkId, holder).catch(() => {}), RENEW_MS);
   let isMore = false;
   try {
-    isMore = await work(env, link, wake, now + WORK_MS);
+    isMore = await work(env, link, wake, { deadline: now + WORK_MS, budget });
   } finally {
-    const isWoken = await slot.release(link.linkId);
+    clearInterval(renewing);
+    const isWoken = await slot.release(link.linkId, holder);
     if (isWoken || isMore) await wakeLink(env, link, wake.slot);
   }
 }
@@ -78,24 +99,24 @@ async function wakeLink(env: Env, { linkId }: Link, slot: number, delaySeconds =
 }
 
 /** True if it stopped with work left. */
-async function work(env: Env, link: Link, wake: Wake, deadline: number): Promise<boolean> {
+async function work(env: Env, link: Link, wake: Wake, limits: { deadline: number; budget: Budget }): Promise<boolean> {
   const source = await findBucketRow(env, link.bucketId);
   if (!source?.replication) return false;
-  if (wake.hasChanged) await requeueMended(env, link, source);
-  for (let calls = 0; calls < MAX_CALLS && Date.now() < deadline; ) {
+  if (wake.hasChanged) await requeueMended(env, link, source, limits.budget);
+  while (limits.budget.calls > 0 && Date.now() < limits.deadline) {
     const tasks = await listDue(env, link, wake.slot, TASKS);
     if (tasks.length === 0) return false;
-    const route = await openRoute(env, link, source, wake.slot, tasks);
-    if (!route) return false;
-    const causes = { role: await roleCause(env, source), destination: undefined };
-    const shipped = await ship(env, route, causes, tasks, { deadline, calls: MAX_CALLS - calls });
-    await recordResults(env, link, wake.slot, shipped.results);
-    await wakeForRetries(env, link, wake.slot, shipped.results);
-    if (shipped.outage !== undefined) {
-      await goDown(env, link, wake.slot, shipped.outage);
+    const route = await openRoute(env, link, source, wake.slot, tasks, limits.budget);
+    if (route === "failed") continue;
+    if (route === "down") return false;
+    const causes = await causesOf(env, source, route.role);
+    const { results, outage } = await ship(env, route, causes, tasks, limits);
+    await recordResults(env, link, wake.slot, results);
+    await wakeForRetries(env, link, wake.slot, results);
+    if (outage !== undefined) {
+      await goDown(env, link, wake.slot, outage);
       return false;
     }
-    calls += Math.max(shipped.calls, 1);
   }
   return true;
 }
@@ -107,28 +128,33 @@ async function wakeForRetries(env: Env, link: Link, slot: number, results: Resul
   if (wait <= MAX_DELAY_SECONDS) await wakeLink(env, link, slot, Math.max(wait, 0));
 }
 
-/** The route, open; undefined once the tasks have failed for want of one, or the link was put down. */
+/** The route, open; or `failed` once the tasks have failed for want of one, `down` once the link was put down. */
 async function openRoute(
   env: Env,
   link: Link,
   source: Bucket,
   slot: number,
   tasks: Task[],
-): Promise<Route | undefined> {
+  budget: Budget,
+): Promise<Route | "failed" | "down"> {
   try {
     const route = await findRoute(env, link, source);
     if (link.downSince === null) return route;
+    budget.calls--;
     if (await isReachable(env, route)) {
       await comeUp(env, link, source);
       return route;
     }
     await goDown(env, link, slot, link.lastError ?? "");
-    return undefined;
+    return "down";
   } catch (error) {
-    if (error instanceof Obstacle) await failAll(env, link, source, slot, tasks, error);
-    else if (isS3Error(error)) await goDown(env, link, slot, error.message);
-    else throw error;
-    return undefined;
+    if (error instanceof Obstacle) {
+      await failAll(env, link, source, slot, tasks, error);
+      return "failed";
+    }
+    if (!isS3Error(error)) throw error;
+    await goDown(env, link, slot, error.message);
+    return "down";
   }
 }
 
@@ -140,7 +166,7 @@ async function failAll(
   tasks: Task[],
   { reason }: Obstacle,
 ): Promise<void> {
-  const cause = causeOf(reason, { role: await roleCause(env, source), destination: undefined });
+  const cause = (await causesOf(env, source)).of(reason);
   await recordResults(
     env,
     link,
@@ -163,7 +189,9 @@ async function comeUp(env: Env, link: Link, source: Bucket): Promise<void> {
   for (let slot = 0; slot < source.slots; slot++) await wakeLink(env, link, slot);
 }
 
-/** Puts back what failed for a reason that is mended by now. True if there was anything. */
-export async function requeueMended(env: Env, link: Link, source: Bucket): Promise<boolean> {
-  return await requeueFailed(env, link, await causesNow(env, link, source));
+/** Puts back what failed for a reason that is mended by now. */
+export async function requeueMended(env: Env, link: Link, source: Bucket, budget: Budget): Promise<void> {
+  budget.calls--;
+  const causes = await causesNow(env, link, source);
+  while (await requeueFailed(env, link, causes));
 }

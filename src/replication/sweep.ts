@@ -13,6 +13,8 @@ import { requeueMended, type Wake } from "./source.ts";
 
 /** Pairs of link and slot woken in one sweep. */
 const MAX_WAKES = 1000;
+/** Destinations asked in one sweep how they stand: Cloudflare allows 32 calls an invocation. Others have their turn. */
+const MAX_ASKED = 24;
 /** A bucket that stands half made or half removed for this long was left so. */
 const UNSETTLED_MS = 60_000;
 /** Steps of a thousand bodies each that one sweep clears. */
@@ -33,10 +35,11 @@ export async function sweep(env: Env): Promise<void> {
 }
 
 async function requeueAllMended(env: Env): Promise<void> {
-  for (const linkId of await listFailedLinks(env)) {
+  const budget = { calls: MAX_ASKED };
+  for (const linkId of await listFailedLinks(env, MAX_ASKED)) {
     const link = await getLink(env, linkId);
     const source = link && (await findBucketRow(env, link.bucketId));
-    if (link?.state === "active" && source?.replication) await requeueMended(env, link, source);
+    if (source?.replication) await requeueMended(env, link!, source, budget);
   }
 }
 

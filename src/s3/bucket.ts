@@ -5,7 +5,7 @@
  */
 import { claimName, releaseName, setBucketState } from "../directory.ts";
 import { isS3Error, S3Error } from "../errors.ts";
-import { createBucket, deleteBucket, getBucket, setVersioning } from "../store/buckets.ts";
+import { createBucket, deleteBucket, getBucket, requireEmpty, setVersioning } from "../store/buckets.ts";
 import { findZone } from "../zones.ts";
 import { checkAclHeaders } from "./acl.ts";
 import type { Context } from "./context.ts";
@@ -54,6 +54,7 @@ export const HeadBucket = operation("HEAD /:bucket", ["head-bucket", "list-objec
 
 export const DeleteBucket = operation("DELETE /:bucket", "delete-bucket", async (ctx) => {
   const { env, entry } = ctx;
+  await requireEmpty(env, entry.bucketId);
   // Not in `active` any more: somebody deletes it right now, or a crash left it so; going on settles both.
   await setBucketState(env, entry, "active", "deleting");
   try {

@@ -62,7 +62,7 @@ export function describeVersion(headers: Headers, found: Found, version: Version
   headers.set("content-type", version.headers["content-type"] || DEFAULT_CONTENT_TYPE);
   if (version.headers["x-amz-storage-class"] === "STANDARD") headers.delete("x-amz-storage-class");
   writeMetadata(headers, version.metadata);
-  identifyVersion(headers, version, found.bucket.versioning !== "Unversioned");
+  identifyVersion(headers, version, found.versioning !== "Unversioned");
   headers.set("accept-ranges", "bytes");
   headers.set("x-amz-server-side-encryption", "AES256");
   const tags = Object.keys(version.tags).length;

@@ -37,7 +37,7 @@ export const HeadObject = operation("HEAD /:bucket/:key+", ["head-object", "get-
 
 export const GetObjectTagging = operation("GET /:bucket/:key+?tagging", "get-object-tagging", async (ctx) => {
   const { found, version } = await findExisting(ctx);
-  const isVersioned = found.bucket.versioning !== "Unversioned";
+  const isVersioned = found.versioning !== "Unversioned";
   const tags = Object.entries(version.tags).map(([key, value]): Node => {
     return [
       "Tag",
@@ -62,7 +62,8 @@ async function read(ctx: Context): Promise<Response> {
   describeVersion(headers, found, version);
   for (const [name, value] of overrides) headers.set(name, value);
   const range = await requestedRange(ctx, found, version);
-  if (range) headers.set("content-range", `bytes ${range.offset}-${range.offset + range.length - 1}/${version.size}`);
+  if (range && range.length > 0)
+    headers.set("content-range", `bytes ${range.offset}-${range.offset + range.length - 1}/${version.size}`);
   if (ctx.parameter("partNumber") !== undefined && isMultipart(version)) {
     headers.set("x-amz-mp-parts-count", String(found.partCount()));
   }
@@ -71,11 +72,11 @@ async function read(ctx: Context): Promise<Response> {
   if (isWhole && ctx.headers.get("x-amz-checksum-mode") === "ENABLED") writeChecksum(headers, version.checksum);
   headers.set("content-length", String(range?.length ?? version.size));
   const body = ctx.method === "HEAD" ? null : await found.read(range);
-  return new Response(body, { status: range ? 206 : 200, headers, encodeBody: "manual" });
+  return new Response(body, { status: range && range.length > 0 ? 206 : 200, headers, encodeBody: "manual" });
 }
 
 function notModified(headers: Headers, found: Found, version: Version): Response {
-  identifyVersion(headers, version, found.bucket.versioning !== "Unversioned");
+  identifyVersion(headers, version, found.versioning !== "Unversioned");
   for (const name of ["cache-control", "expires"]) {
     if (version.headers[name]) headers.set(name, version.headers[name]);
   }
@@ -98,7 +99,7 @@ async function requestedRange(ctx: Context, found: Found, version: Version): Pro
       ActualPartCount: found.partCount(),
     });
   }
-  return range.length === 0 ? undefined : range;
+  return range;
 }
 
 /** Also true of an object of one part, which an upload made. */

@@ -13,15 +13,18 @@ import {
   type BatchAnswer,
   decodeFrames,
   decodePieceHeader,
+  type Entry,
   type Framed,
   PIECE_HEADER,
   type Piece,
+  type PieceHeader,
   type Receipt,
 } from "../peers/frames.ts";
+import { gatherPieces, openReplicaUpload } from "../store/arrivals.ts";
 import { getBucket } from "../store/buckets.ts";
 import { isVersionId } from "../store/clock.ts";
 import { hasReplica, mergeReplicas, type Replica } from "../store/objects.ts";
-import { gatherPieces, openReplicaUpload, putPart } from "../store/uploads.ts";
+import { putPart } from "../store/uploads.ts";
 import type { Checksum, Version } from "../store/versions.ts";
 import { readDocument, takeBody } from "./body.ts";
 import type { Context } from "./context.ts";
@@ -30,21 +33,30 @@ import { operation } from "./operation.ts";
 /** One entry may list 10,000 pieces of some 120 bytes. */
 const MAX_BYTES = 4 * BATCH_BYTES;
 
-/** Brings one piece of a large body. */
+/** Brings one piece of a large body; with it, of a body of one piece, the version. What is refused stands in a receipt. */
 export const ReplicatePiece = operation(
   `POST /:bucket?replicate|${PIECE_HEADER}`,
   "put-object",
   async (ctx) => {
-    const { sourceBucketId } = claimsOf(ctx);
-    const { key, versionId, ...piece } = decodePieceHeader(ctx.headers.get(PIECE_HEADER)!);
-    ctx.authorize("put-object", { bucket: ctx.bucket, key });
-    const upload = await openReplicaUpload(ctx.env, ctx.entry, key, { sourceBucketId, versionId });
-    const body = { ...takeBody(ctx.request, ctx.caller!.payload), md5: piece.md5 };
-    await putPart(ctx.env, upload, piece.partNumber, body, piece);
-    return Response.json({});
+    const claims = claimsOf(ctx);
+    const header = decodePieceHeader(ctx.headers.get(PIECE_HEADER)!);
+    return await answer(ctx, await takePiece(ctx, claims, header).catch((error) => [refuse(error)]));
   },
   { authorizes: "each key" },
 );
+
+async function takePiece(ctx: Context, claims: Claims, header: PieceHeader): Promise<Receipt[]> {
+  const { key, versionId, entry, ...piece } = header;
+  ctx.authorize("put-object", { bucket: ctx.bucket, key });
+  if (entry && (await hasReplica(ctx.env, versionOf(ctx, claims, entry)))) {
+    await ctx.request.body?.cancel();
+  } else {
+    const upload = await openReplicaUpload(ctx.env, ctx.entry, key, { ...claims, versionId });
+    const body = { ...takeBody(ctx.request, ctx.payload), md5: piece.md5 };
+    await putPart(ctx.env, upload, piece.partNumber, body, piece);
+  }
+  return entry ? await receive(ctx, claims, [{ entry, inline: new Uint8Array() }]) : [];
+}
 
 /** Brings a batch of versions. An empty one asks whether the bucket would take any. */
 export const ReplicateVersions = operation(
@@ -52,14 +64,17 @@ export const ReplicateVersions = operation(
   "put-object",
   async (ctx) => {
     const claims = claimsOf(ctx);
-    const { bucketId } = ctx.entry;
-    const frames = decodeFrames(await readDocument(ctx.request, ctx.caller!.payload, { maxBytes: MAX_BYTES }));
-    const { versioning, revision } = await getBucket(ctx.env, bucketId);
-    const receipts = await receive(ctx, claims, frames);
-    return Response.json({ bucket: { versioning, revision }, receipts } satisfies BatchAnswer);
+    const bytes = await readDocument(ctx.request, ctx.payload, { maxBytes: MAX_BYTES });
+    return await answer(ctx, await receive(ctx, claims, decodeFrames(bytes)));
   },
   { authorizes: "each key" },
 );
+
+async function answer(ctx: Context, receipts: Receipt[]): Promise<Response> {
+  const { versioning, revision } = await getBucket(ctx.env, ctx.entry.bucketId);
+  const role = { revision: ctx.identity.role.revision };
+  return Response.json({ bucket: { versioning, revision }, role, receipts } satisfies BatchAnswer);
+}
 
 type Claims = NonNullable<Identity["replication"]>;
 
@@ -98,8 +113,16 @@ async function prepare(ctx: Context, claims: Claims, { entry, inline }: Framed, 
   const parameters = { bucket: ctx.bucket, key: entry.key };
   ctx.authorize("put-object", parameters);
   if (Object.keys(entry.tags).length > 0) ctx.authorize("put-object-tagging", parameters);
+  const version = versionOf(ctx, claims, entry, i);
+  if (entry.isDeleteMarker) return { version };
+  if (entry.pieces) return await gather(ctx, claims, version, entry.pieces);
+  return { version, inline: takeInline(version, inline) };
+}
+
+/** Throws InvalidArgument for what can be no version id. */
+function versionOf(ctx: Context, claims: Claims, entry: Entry, i = 0): Version {
   if (!isVersionId(entry.versionId)) throw new S3Error("InvalidArgument", "Invalid version id specified");
-  const version: Version = {
+  return {
     bucketId: ctx.entry.bucketId,
     key: entry.key,
     versionId: entry.versionId,
@@ -117,10 +140,6 @@ async function prepare(ctx: Context, claims: Claims, { entry, inline }: Framed, 
     receivedAt: Date.now(),
     requestId: `${ctx.requestId}-${i}`,
   };
-  if (entry.isDeleteMarker) return { version };
-  return entry.pieces
-    ? await gather(ctx, claims, version, entry.pieces)
-    : { version, inline: takeInline(version, inline) };
 }
 
 /** The ETag of an inline body is its MD5: what was damaged on the way isn't taken in. */

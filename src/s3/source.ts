@@ -59,7 +59,7 @@ async function openLocalSource(
     size: version.size,
     headers: version.headers,
     metadata: version.metadata,
-    versionId: found.bucket.versioning === "Unversioned" ? undefined : shownVersionId(version),
+    versionId: found.versioning === "Unversioned" ? undefined : shownVersionId(version),
     checksum: version.checksum,
     tags: async () => version.tags,
     read: async (range) => asStream(await found.read(range)),

@@ -158,35 +158,42 @@ export async function readSegments(
   segments: Segment[],
   range: Range,
 ): Promise<ReadableStream<Uint8Array>> {
-  const pieces = segments.map((segment) => clip(segment, range));
-  if (pieces.length === 1) return await openPiece(env, pieces[0]!);
+  const extents = segments.map((segment) => clip(segment, range));
+  if (extents.length === 1) return await openExtent(env, extents[0]!);
   const { readable, writable } = new FixedLengthStream(range.length);
-  void pump(env, pieces, writable);
+  void pump(env, extents, writable);
   return readable;
 }
 
-interface Piece {
+interface Extent {
   r2Key: string;
   range: Range;
 }
 
-function clip(segment: Segment, range: Range): Piece {
+function clip(segment: Segment, range: Range): Extent {
   const start = Math.max(range.offset - segment.offset, 0);
   const end = Math.min(range.offset + range.length - segment.offset, segment.size);
   return { r2Key: segment.r2Key, range: { offset: start, length: end - start } };
 }
 
-async function openPiece(env: BlobsEnv, piece: Piece): Promise<ReadableStream<Uint8Array>> {
-  const object = await env.BLOBS.get(piece.r2Key, { range: piece.range });
-  if (!object) throw new S3Error("NoSuchVersion", `Segment ${piece.r2Key} is missing.`);
+async function openExtent(env: BlobsEnv, { r2Key, range }: Extent): Promise<ReadableStream<Uint8Array>> {
+  // R2 takes no range of a body without bytes.
+  if (range.length === 0) return new Response(new Uint8Array()).body!;
+  const object = await env.BLOBS.get(r2Key, { range });
+  if (!object) throw new BodyLostError(`segment ${r2Key} is not in BLOBS`);
   return object.body;
 }
 
-/** A piece that fails breaks the stream: the client sees fewer bytes than Content-Length, never wrong ones. */
-async function pump(env: BlobsEnv, pieces: Piece[], writable: WritableStream<Uint8Array>): Promise<void> {
+/** A version's row is there, its body is gone: nobody's mistake but ours. */
+export class BodyLostError extends Error {
+  override readonly name = "BodyLostError";
+}
+
+/** An extent that fails breaks the stream: the client sees fewer bytes than Content-Length, never wrong ones. */
+async function pump(env: BlobsEnv, extents: Extent[], writable: WritableStream<Uint8Array>): Promise<void> {
   try {
-    for (const piece of pieces) {
-      const body = await openPiece(env, piece);
+    for (const extent of extents) {
+      const body = await openExtent(env, extent);
       await body.pipeTo(writable, { preventClose: true });
     }
     await writable.close();

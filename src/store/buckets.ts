@@ -77,15 +77,19 @@ export async function createBucket(
 const IS_OCCUPIED = `EXISTS (SELECT 1 FROM versions WHERE bucket_id = ?1)
   OR EXISTS (SELECT 1 FROM uploads WHERE bucket_id = ?1 AND state = 'open')`;
 
+/** Looked at first: a bucket in use must not seem gone for a moment because somebody tried to delete it. Throws BucketNotEmpty. */
+export async function requireEmpty(env: IndexEnv, bucketId: number): Promise<void> {
+  const occupied = await env.INDEX.prepare(`SELECT 1 WHERE ${IS_OCCUPIED}`).bind(bucketId).first();
+  if (occupied) throw new S3Error("BucketNotEmpty");
+}
+
 /**
  * Removes an empty bucket: first `deleting`, which no insert passes, then the look for versions and open uploads, and
  * back to `active` if there are any. Safe to repeat from any half.
  * Throws BucketNotEmpty; an absent bucket succeeds.
  */
 export async function deleteBucket(env: IndexEnv, bucketId: number): Promise<void> {
-  // Looked at before too: a bucket in use must not seem gone for a moment because somebody tried to delete it.
-  const occupied = await env.INDEX.prepare(`SELECT 1 WHERE ${IS_OCCUPIED}`).bind(bucketId).first();
-  if (occupied) throw new S3Error("BucketNotEmpty");
+  await requireEmpty(env, bucketId);
   await env.INDEX.prepare(
     "UPDATE buckets SET state = 'deleting', revision = revision + 1 WHERE bucket_id = ?1 AND state = 'active'",
   )

@@ -7,11 +7,21 @@
  *  (b) only where no version of its key has a greater or equal id,
  *  (c) if it was decided on the key's state: only where the key's greatest id is still that base.
  * A statement sees the state before it, so rows of one key that carry one base pass or fall together. Later statements
- * apply only where the version's row is there. What is absent from RETURNING is read again and decided again.
+ * apply only where the version's row is there. What is absent from RETURNING is read again and decided again. A repeated
+ * row is inserted only where the first try has left no version of the same request.
  */
 import type { Bucket } from "./buckets.ts";
+import { floorOf } from "./clock.ts";
 import type { Completion, Insert, Plan, Removal } from "./decide.ts";
 import { toRow } from "./versions.ts";
+
+/** A repeat looks for its own write among versions of this age. */
+const REPEAT_MS = 10 * 60 * 1000;
+
+/** A repeated commit looks for its own write among ids from here on. */
+export function repeatFloor(): string {
+  return floorOf(Date.now() - REPEAT_MS);
+}
 
 /** How long a replaced body stays: a GET may still be streaming it. */
 const GARBAGE_DELAY_MS = 24 * 60 * 60 * 1000;
@@ -50,6 +60,8 @@ export interface Slot {
 export interface Committed {
   inserted: Set<string>;
   removed: Set<string>;
+  /** the bucket was active and at the revision of the decision: what found nothing to remove rests on that alone */
+  isCurrent: boolean;
 }
 
 /** Names a version within its bucket. */
@@ -82,6 +94,7 @@ class Committer {
   readonly #statements: D1PreparedStatement[] = [];
   readonly #inserting: number[] = [];
   #removing: number | undefined;
+  #looking: number | undefined;
 
   constructor(index: D1Database, place: Slot, bucket: Bucket) {
     this.#index = index;
@@ -91,19 +104,26 @@ class Committer {
 
   insertLocal(inserts: Insert[]): void {
     if (inserts.length === 0) return;
-    const rows = inserts.map(({ version, base }) => ({ ...toRow(version), base }));
+    const rows = inserts.map(({ version, base, operation }) => ({
+      ...toRow(version),
+      base,
+      repeated: operation.isRepeat,
+    }));
     const completion = inserts[0]!.completion;
     this.#inserting.push(
       this.#add(
         `INSERT INTO versions (${INSERT_COLUMNS})
-         SELECT ${SELECT_COLUMNS} FROM json_each(?2) r
-         WHERE EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active' AND revision = ?3)
+         SELECT ${SELECT_COLUMNS} FROM json_each(?3) r
+         WHERE EXISTS (SELECT 1 FROM buckets WHERE ${IS_CURRENT})
            AND coalesce(${GREATEST}, '') < r.value ->> 'version_id'
            AND coalesce(r.value ->> 'base' = coalesce(${GREATEST}, ''), true)
-           ${completion ? `AND ${uploadIsUnchanged(4)}` : ""}
+           AND (r.value ->> 'repeated' IS NULL OR NOT EXISTS (SELECT 1 FROM versions w WHERE w.bucket_id = ?1
+             AND w.key = r.value ->> 'key' AND w.version_id >= ?4 AND w.request_id = r.value ->> 'request_id'))
+           ${completion ? `AND ${uploadIsUnchanged(5)}` : ""}
          RETURNING key, version_id`,
-        JSON.stringify(rows),
         this.#bucket.revision,
+        JSON.stringify(rows),
+        repeatFloor(),
         ...(completion ? uploadBinds(completion) : []),
       ),
     );
@@ -218,15 +238,17 @@ class Committer {
   }
 
   remove(removals: Removal[]): void {
+    if (removals.length === 0) return;
+    this.#looking = this.#add(`SELECT 1 FROM buckets WHERE ${IS_CURRENT}`, this.#bucket.revision);
     const present = removals.flatMap(({ version }) => (version ? [named(version)] : []));
     if (present.length === 0) return;
     this.#removing = this.#purge(
       "deleted",
-      `SELECT v.key, v.version_id, v.bound FROM json_each(?2) r CROSS JOIN versions v
+      `SELECT v.key, v.version_id, v.bound FROM json_each(?3) r CROSS JOIN versions v
        WHERE v.bucket_id = ?1 AND v.key = r.value ->> 'key' AND v.version_id = r.value ->> 'version_id'
-         AND EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active' AND revision = ?3)`,
-      JSON.stringify(present),
+         AND EXISTS (SELECT 1 FROM buckets WHERE ${IS_CURRENT})`,
       this.#bucket.revision,
+      JSON.stringify(present),
     );
   }
 
@@ -267,13 +289,14 @@ class Committer {
   }
 
   async run(): Promise<Committed> {
-    if (this.#statements.length === 0) return { inserted: new Set(), removed: new Set() };
+    if (this.#statements.length === 0) return { inserted: new Set(), removed: new Set(), isCurrent: true };
     const results = await this.#index.batch<Named>(this.#statements);
     const names = (index: number) =>
       results[index]!.results.map((row) => nameOf({ key: row.key, versionId: row.version_id }));
     return {
       inserted: new Set(this.#inserting.flatMap(names)),
       removed: new Set(this.#removing === undefined ? [] : names(this.#removing)),
+      isCurrent: this.#looking === undefined || results[this.#looking]!.results.length > 0,
     };
   }
 
@@ -283,6 +306,9 @@ class Committer {
     return this.#statements.length - 1;
   }
 }
+
+/** Takes the revision of the decision as ?2. */
+const IS_CURRENT = "bucket_id = ?1 AND state = 'active' AND revision = ?2";
 
 // The request tells a version that this commit inserted from one that was there by the same id: a replica's repeat
 // mustn't hang a second body on it.

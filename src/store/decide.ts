@@ -205,3 +205,12 @@ function includes(etags: string[] | "*", etag: string): boolean {
 function failed(condition: string): S3Error {
   return new S3Error("PreconditionFailed" satisfies ErrorCode, undefined, { Condition: condition });
 }
+
+/** Whether two versions by one id are the same: one that only shares the id is a conflict, never silence. */
+export function isSameReplica(one: Version, other: Version): boolean {
+  return one.size === other.size && one.etag === other.etag && one.isDeleteMarker === other.isDeleteMarker;
+}
+
+export function removedHere(): S3Error {
+  return new S3Error("NoSuchVersion", "This version was removed here by its id.");
+}

@@ -2,6 +2,7 @@
  * What the sweep clears away: bodies that nothing names any more, uploads left open, buckets that were removed, and the
  * bodies that a commit which failed left without a row.
  */
+import { isS3Error } from "../errors.ts";
 import type { BlobOwner } from "./bodies.ts";
 import { abortUpload } from "./uploads.ts";
 
@@ -16,7 +17,7 @@ const SCRUB_MIN_AGE_MS = 7 * DAY_MS;
 /** Rows or bodies a step. R2 deletes 1,000 a call at most. */
 const STEP = 1000;
 
-/** Deletes bodies that are due and still named by nothing. Gives how many rows it cleared. */
+/** Deletes bodies that are due and that no version's segment names. Gives how many rows it cleared. */
 export async function emptyGarbage(env: StoreEnv, now: number): Promise<number> {
   const { results } = await env.INDEX.prepare(
     `SELECT g.due_at, g.r2_key, EXISTS (SELECT 1 FROM segments s
@@ -37,15 +38,28 @@ export async function emptyGarbage(env: StoreEnv, now: number): Promise<number> 
 
 /** Gives up hidden uploads that nothing arrived in for a week, and forgets closed ones. */
 export async function clearUploads(env: StoreEnv & Env, now: number): Promise<void> {
+  const before = now - UPLOAD_MEMORY_MS;
   const { results } = await env.INDEX.prepare(
-    "SELECT bucket_id AS bucketId, key, upload_id AS uploadId FROM uploads WHERE state = 'replica' AND touched_at < ?1 LIMIT ?2",
+    `SELECT bucket_id AS bucketId, key, upload_id AS uploadId FROM uploads
+     WHERE state <> 'open' AND touched_at < ?1 AND state = 'replica' LIMIT ?2`,
   )
-    .bind(now - UPLOAD_MEMORY_MS, STEP)
+    .bind(before, STEP)
     .all<{ bucketId: number; key: string; uploadId: string }>();
-  for (const upload of results) await abortUpload(env, upload);
-  await env.INDEX.prepare("DELETE FROM uploads WHERE state IN ('completed', 'aborted') AND touched_at < ?1")
-    .bind(now - UPLOAD_MEMORY_MS)
+  for (const upload of results) await giveUp(env, upload);
+  await env.INDEX.prepare(
+    "DELETE FROM uploads WHERE state <> 'open' AND touched_at < ?1 AND state IN ('completed', 'aborted')",
+  )
+    .bind(before)
     .run();
+}
+
+/** Its last piece may have arrived this very moment, and closed it. */
+async function giveUp(env: Env, upload: Parameters<typeof abortUpload>[1]): Promise<void> {
+  try {
+    await abortUpload(env, upload);
+  } catch (error) {
+    if (!isS3Error(error) || error.code !== "NoSuchUpload") throw error;
+  }
 }
 
 /** Removes a step of what a deleted bucket left behind. True when nothing is left. */

@@ -94,7 +94,7 @@ export async function putReplication(
          FROM json_each(?3) r CROSS JOIN links l
          WHERE l.bucket_id = ?1 AND l.rule_id = r.value ->> 'id' AND l.destination_bucket_id = r.value ->> 'bucketId'))))
        WHERE bucket_id = ?1`,
-    ).bind(bucket.bucketId, configuration && JSON.stringify(configuration), rules),
+    ).bind(bucket.bucketId, configuration && JSON.stringify({ ...configuration, rules: [] }), rules),
   ]);
 }
 

@@ -5,9 +5,9 @@
  * Two traps, both measured: without `CROSS JOIN` D1's planner turns the join round and reads every version of the
  * bucket; and LIKE takes patterns of 50 bytes at most, so prefixes are range bounds.
  */
-import { S3Error } from "../errors.ts";
+import { invalidArgument, S3Error } from "../errors.ts";
 import { getBucket } from "./buckets.ts";
-import { fromRow, type Version, type VersionRow } from "./versions.ts";
+import { fromRow, readVersions, type Version, type VersionRow } from "./versions.ts";
 
 export interface ListQuery {
   prefix: string;
@@ -60,15 +60,31 @@ interface Bounds {
   to: string | undefined;
 }
 
-/** Range of keys that a query may show. Pure. */
+/** Negative, zero or positive, in the order of UTF-8, which is SQLite's: JavaScript compares UTF-16. */
+function compare(one: string, other: string): number {
+  return Buffer.compare(Buffer.from(one), Buffer.from(other));
+}
+
+/**
+ * Range of keys that a query may show. A marker that is a common prefix itself passes over everything under it. Pure.
+ */
 export function boundsOf({ prefix, delimiter, after = "" }: Omit<ListQuery, "limit">): Bounds {
+  const isCommonPrefix = after !== "" && commonPrefixOf(after, prefix, delimiter) === after;
+  return isCommonPrefix ? boundsBehind(after, prefix) : boundsAfter(after, prefix);
+}
+
+function boundsAfter(after: string, prefix: string): Bounds {
   const to = prefix === "" ? undefined : successor(prefix);
-  const isCommonPrefix = delimiter !== "" && commonPrefixOf(after, prefix, delimiter) === after && after !== "";
-  const beyond = isCommonPrefix ? successor(after) : undefined;
-  if (beyond !== undefined) return { from: beyond, isInclusive: true, to };
-  return after >= prefix && after !== ""
-    ? { from: after, isInclusive: false, to }
-    : { from: prefix, isInclusive: true, to };
+  const isWithin = after !== "" && compare(after, prefix) >= 0;
+  return { from: isWithin ? after : prefix, isInclusive: !isWithin, to };
+}
+
+function boundsBehind(commonPrefix: string, prefix: string): Bounds {
+  const { to } = boundsAfter("", prefix);
+  const from = successor(commonPrefix);
+  return from === undefined
+    ? { from: commonPrefix, isInclusive: false, to: commonPrefix }
+    : { from, isInclusive: true, to };
 }
 
 /** The common prefix that a key falls under: up to and with the first delimiter behind the prefix. */
@@ -107,43 +123,46 @@ function scan(isInclusive: boolean, skipsPrefix: string): string {
 export async function listObjects(env: IndexEnv, bucketId: number, query: ListQuery): Promise<ListPage<Version>> {
   await getBucket(env, bucketId);
   const page: ListPage<Version> = { entries: [] };
-  let after = query.after;
-  for (let examined = 0; examined < MAX_EXAMINED; ) {
+  let bounds = boundsOf(query);
+  let shown: string | undefined;
+  for (let examined = 0; ; ) {
     const wanted = query.limit - page.entries.length + 1;
-    const rows = await scanObjects(env, bucketId, { ...query, after }, wanted, STEP);
+    const rows = await scanObjects(env, bucketId, query, bounds, wanted);
     const last = rows.at(-1);
     for (const row of rows) {
       const commonPrefix = commonPrefixOf(row.key, query.prefix, query.delimiter);
       // The scan can't see a delimiter behind a NUL, and gives every key under that common prefix.
-      if (row.is_delete_marker || (commonPrefix !== undefined && page.next === commonPrefix)) continue;
-      if (page.entries.length === query.limit) return page;
+      if (row.is_delete_marker || (commonPrefix !== undefined && shown === commonPrefix)) continue;
+      if (page.entries.length === query.limit) return { ...page, next: shown };
       page.entries.push(commonPrefix === undefined ? fromRow(row) : { commonPrefix });
-      page.next = commonPrefix ?? row.key;
+      shown = commonPrefix ?? row.key;
     }
-    // The scan's last key always comes back: if that isn't it, the scan came to the end.
-    if (last?.n !== STEP) return { entries: page.entries };
-    after = last.is_delete_marker ? last.key : (commonPrefixOf(last.key, query.prefix, query.delimiter) ?? last.key);
-    page.next = after;
-    examined += STEP;
+    // The scan's last key always comes back: if neither that nor the limit cut it, it came to the end.
+    if (last === undefined || (last.n < STEP && rows.length < wanted)) return { entries: page.entries };
+    const commonPrefix = commonPrefixOf(last.key, query.prefix, query.delimiter);
+    const isBehind = commonPrefix !== undefined && !last.is_delete_marker;
+    bounds = isBehind ? boundsBehind(commonPrefix, query.prefix) : boundsAfter(last.key, query.prefix);
+    examined += last.n;
+    // As a marker, a delete marker whose key is a common prefix would pass over what is under it: one step more.
+    page.next = isBehind ? commonPrefix : last.key;
+    if (examined >= MAX_EXAMINED && (isBehind || commonPrefix !== last.key)) return page;
   }
-  return page;
 }
 
 async function scanObjects(
   env: IndexEnv,
   bucketId: number,
   query: ListQuery,
+  { from, isInclusive, to }: Bounds,
   wanted: number,
-  examine: number,
 ): Promise<ScannedRow[]> {
-  const { from, isInclusive, to } = boundsOf(query);
   const { results } = await env.INDEX.prepare(
     `${scan(isInclusive, "s.found ->> 2 = 0")}
      SELECT v.*, s.n, s.common_prefix FROM g s CROSS JOIN versions v
      WHERE v.bucket_id = ?1 AND v.key = s.key AND v.version_id = s.version_id AND (v.is_delete_marker = 0 OR s.n = ?6)
      LIMIT ?8`,
   )
-    .bind(bucketId, from, to ?? null, ...groupBinds(query), examine, delimiterSuccessor(query), wanted)
+    .bind(bucketId, from, to ?? null, ...groupBinds(query), STEP, delimiterSuccessor(query), wanted)
     .all<ScannedRow>();
   return results;
 }
@@ -163,7 +182,7 @@ function delimiterSuccessor({ delimiter }: ListQuery): string {
 /**
  * All versions and delete markers: keys in UTF-8 binary order, within a key newest first. With `versionIdMarker` (as
  * shown) the versions of the key `after` that are older than that one come first.
- * Throws NoSuchBucket; InvalidArgument for a version id marker that names no version.
+ * Throws NoSuchBucket; InvalidArgument for the version id marker `null` where there is no null version.
  */
 export async function listVersions(
   env: IndexEnv,
@@ -181,7 +200,8 @@ export async function listVersions(
     const commonPrefix = commonPrefixOf(row.key, query.prefix, query.delimiter);
     if (commonPrefix === undefined) {
       entries.push({ ...fromRow(row), isLatest: row.key !== previousKey });
-      position = { next: row.key, nextVersionIdMarker: row.is_null ? "null" : row.version_id };
+      // Never `null`: another null version may stand there when the next page is asked for, or none.
+      position = { next: row.key, nextVersionIdMarker: row.version_id };
     } else if (position.next !== commonPrefix) {
       entries.push({ commonPrefix });
       position = { next: commonPrefix };
@@ -198,15 +218,16 @@ async function rowsOfKey(
   { after, versionIdMarker, prefix, limit }: ListQuery & { versionIdMarker?: string },
 ): Promise<ScannedRow[]> {
   if (versionIdMarker === undefined || after === undefined || !after.startsWith(prefix)) return [];
-  const marker =
-    versionIdMarker === "null"
-      ? "(SELECT version_id FROM versions WHERE bucket_id = ?1 AND key = ?2 AND is_null = 1)"
-      : "?4";
+  const [marker] =
+    versionIdMarker === "null" ? await readVersions(env, bucketId, [{ key: after, versionId: "null" }]) : [];
+  if (versionIdMarker === "null" && !marker) {
+    throw invalidArgument("version-id-marker", versionIdMarker, "Invalid version id specified");
+  }
   const { results } = await env.INDEX.prepare(
     `SELECT v.*, 0 AS n, NULL AS common_prefix FROM versions v
-     WHERE v.bucket_id = ?1 AND v.key = ?2 AND v.version_id < ${marker} ORDER BY v.version_id DESC LIMIT ?3`,
+     WHERE v.bucket_id = ?1 AND v.key = ?2 AND v.version_id < ?3 ORDER BY v.version_id DESC LIMIT ?4`,
   )
-    .bind(bucketId, after, limit + 1, ...(versionIdMarker === "null" ? [] : [versionIdMarker]))
+    .bind(bucketId, after, marker?.versionId ?? versionIdMarker, limit + 1)
     .all<ScannedRow>();
   return results;
 }

@@ -3,10 +3,21 @@
  */
 import { randomUUID } from "node:crypto";
 import { S3Error } from "../errors.ts";
-import { type Body, listSegments, type Range, readInline, readSegments, type StoredBody, storeBody } from "./bodies.ts";
-import { type Bucket, type BucketRow, bucketFromRow } from "./buckets.ts";
-import type { Draft, Operation, Stored, WriteConditions } from "./decide.ts";
-import { commitAll, commitOne, isSameReplica, type Outcome, removedHere } from "./sequencer.ts";
+import {
+  type Body,
+  BodyLostError,
+  listSegments,
+  type Range,
+  readInline,
+  readSegments,
+  type Segment,
+  type StoredBody,
+  storeBody,
+} from "./bodies.ts";
+import type { Versioning } from "./buckets.ts";
+import { type Draft, isSameReplica, type Operation, removedHere, type Stored, type WriteConditions } from "./decide.ts";
+import type { Outcome } from "./sequencer.ts";
+import { commitAll, commitOne } from "./slots.ts";
 import {
   type Description,
   fromRow,
@@ -94,7 +105,7 @@ async function commitBody(env: Env, place: Place, operation: Operation, r2Key: s
   try {
     return written(await commitOne(env, place, operation));
   } catch (error) {
-    const isCertain = error instanceof S3Error && error.code !== "ServiceUnavailable";
+    const isCertain = error instanceof S3Error && !["ServiceUnavailable", "OperationAborted"].includes(error.code);
     if (r2Key && isCertain) await env.BLOBS.delete(r2Key);
     throw error;
   }
@@ -167,25 +178,30 @@ export async function hasReplica(env: Pick<Env, "INDEX">, version: Version): Pro
 }
 
 interface FoundRow extends VersionRow {
-  bucket: string;
+  versioning: Versioning;
   body: string | null;
+  /** JSON: the first segments, read with the version, for they go with it */
+  segments: string | null;
   failed: number;
   pending: number;
 }
 
 /** A version found, with what is needed to give its body. */
 export class Found {
-  readonly bucket: Bucket;
+  /** of its bucket */
+  readonly versioning: Versioning;
   /** undefined if there is none; may be a delete marker */
   readonly version: Version | undefined;
   readonly replicationStatus: ReplicationStatus | undefined;
   readonly #env: Pick<Env, "BLOBS" | "INDEX">;
   readonly #inline: string | null;
+  readonly #segments: Segment[];
 
-  constructor(env: Pick<Env, "BLOBS" | "INDEX">, bucket: Bucket, row: FoundRow) {
+  constructor(env: Pick<Env, "BLOBS" | "INDEX">, row: FoundRow) {
     this.#env = env;
-    this.bucket = bucket;
+    this.versioning = row.versioning;
     this.#inline = row.body;
+    this.#segments = JSON.parse(row.segments ?? "[]") as Segment[];
     this.version = row.version_id === null ? undefined : fromRow(row);
     this.replicationStatus = this.version && statusOf(this.version, row);
   }
@@ -193,9 +209,28 @@ export class Found {
   /** The body, or bytes `offset` to `offset + length` of it; the range lies within it. */
   async read(range?: Range): Promise<ReadableStream<Uint8Array> | Uint8Array> {
     const version = this.version!;
-    if (version.storage !== "segments") return readInline(this.#inline ?? "", range);
+    if (version.storage === "none") return new Uint8Array();
+    if (version.storage === "inline") return readInline(this.#requireInline(), range);
     const whole = range ?? { offset: 0, length: version.size };
-    return await readSegments(this.#env, await listSegments(this.#env, version, whole), whole);
+    return await readSegments(this.#env, await this.#segmentsOf(version, whole), whole);
+  }
+
+  #requireInline(): string {
+    if (this.#inline === null) throw new BodyLostError("an inline body is not in INDEX");
+    return this.#inline;
+  }
+
+  /** A version that is replaced takes its segments with it: what wasn't read in one statement may be gone since. */
+  async #segmentsOf(version: Version, range: Range): Promise<Segment[]> {
+    const all = this.#isComplete ? this.#segments : await listSegments(this.#env, version, range);
+    const touched = all.filter(
+      ({ offset, size }) => offset < range.offset + range.length && offset + size > range.offset,
+    );
+    const last = touched.at(-1);
+    if (range.length > 0 && (!last || last.offset + last.size < range.offset + range.length)) {
+      throw new S3Error("ServiceUnavailable", "The object was replaced while it was opened. Please try again.");
+    }
+    return touched;
   }
 
   /** Parts that the version was uploaded in; 1 for a body that was put whole. */
@@ -206,14 +241,16 @@ export class Found {
 
   /** Where the n-th part (from 1) lies; undefined if there is no such part. */
   async partRange(partNumber: number): Promise<Range | undefined> {
-    if (this.partCount() === 1) return partNumber === 1 ? { offset: 0, length: this.version!.size } : undefined;
-    const row = await this.#env.INDEX.prepare(
-      `SELECT min(offset) AS offset, sum(size) AS length FROM segments
-       WHERE bucket_id = ?1 AND key = ?2 AND version_id = ?3 GROUP BY part_number ORDER BY part_number LIMIT 1 OFFSET ?4`,
-    )
-      .bind(this.version!.bucketId, this.version!.key, this.version!.versionId, partNumber - 1)
-      .first<Range>();
-    return row ?? undefined;
+    const version = this.version!;
+    if (this.partCount() === 1) return partNumber === 1 ? { offset: 0, length: version.size } : undefined;
+    const segments = this.#isComplete ? this.#segments : await listSegments(this.#env, version);
+    const parts = [...Map.groupBy(segments, (segment) => segment.partNumber).values()];
+    const part = parts[partNumber - 1];
+    return part && { offset: part[0]!.offset, length: part.reduce((sum, { size }) => sum + size, 0) };
+  }
+
+  get #isComplete(): boolean {
+    return this.#segments.length <= SEGMENTS;
   }
 }
 
@@ -225,9 +262,13 @@ function statusOf(version: Version, row: Pick<FoundRow, "failed" | "pending">): 
   return row.pending ? "PENDING" : "COMPLETED";
 }
 
-const BUCKET_JSON = `json_object('bucket_id', b.bucket_id, 'name', b.name, 'organization_id', b.organization_id,
-  'state', b.state, 'revision', b.revision, 'versioning', b.versioning, 'slots', b.slots,
-  'replication', b.replication, 'created_at', b.created_at)`;
+/** Segments that are read together with a version. */
+const SEGMENTS = 100;
+
+const SEGMENTS_JSON = `(SELECT json_group_array(json_object('partNumber', s.part_number, 'offset', s.offset, 'size', s.size,
+    'md5', s.md5, 'checksum', s.checksum, 'r2Key', s.r2_key))
+  FROM (SELECT * FROM segments s WHERE s.bucket_id = v.bucket_id AND s.key = v.key AND s.version_id = v.version_id
+    ORDER BY s.offset LIMIT ${SEGMENTS + 1}) s)`;
 
 const OF_VERSION = "o.link_id = l.value AND o.slot = ?3 AND o.version_id = v.version_id AND o.key = v.key";
 
@@ -243,7 +284,7 @@ export async function findObject(env: Env, place: Place, key: string, versionId?
         ? "v.is_null = 1"
         : "v.version_id = ?4";
   const statement = env.INDEX.prepare(
-    `SELECT v.*, i.body, ${BUCKET_JSON} AS bucket,
+    `SELECT v.*, i.body, b.versioning, ${SEGMENTS_JSON} AS segments,
        EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN failed o WHERE ${OF_VERSION})
          OR EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o CROSS JOIN links k
            WHERE ${OF_VERSION} AND k.link_id = o.link_id AND k.state = 'removed') AS failed,
@@ -257,5 +298,5 @@ export async function findObject(env: Env, place: Place, key: string, versionId?
   const byId = versionId !== undefined && versionId !== "null";
   const row = await statement.bind(...binds, ...(byId ? [versionId] : [])).first<FoundRow>();
   if (!row) throw new S3Error("NoSuchBucket");
-  return new Found(env, bucketFromRow(JSON.parse(row.bucket) as BucketRow), row);
+  return new Found(env, row);
 }

@@ -64,7 +64,8 @@ export type Result =
  */
 export async function recordResults(env: IndexEnv, link: Link, slot: number, results: Result[]): Promise<void> {
   const now = Date.now();
-  const ended = results.flatMap((result) => ("arrived" in result ? [named(result.task)] : []));
+  const arrived = results.flatMap((result) => ("arrived" in result ? [result.task] : []));
+  const ended = arrived.map(named);
   const failed = results.flatMap((result) =>
     "failed" in result ? [{ ...named(result.task), ...result.failed, attempts: result.task.attempts + 1 }] : [],
   );
@@ -84,6 +85,7 @@ export async function recordResults(env: IndexEnv, link: Link, slot: number, res
       ).bind(link.linkId, slot, JSON.stringify(failed), now),
     );
   }
+  if (arrived.length > 0) statements.push(sumArrivals(env, link, slot, arrived, now));
   if (ended.length + failed.length > 0) {
     statements.push(
       env.INDEX.prepare(
@@ -102,10 +104,6 @@ export async function recordResults(env: IndexEnv, link: Link, slot: number, res
       ).bind(link.linkId, slot, JSON.stringify(group.map(({ task }) => named(task))), nextAttemptAt, error),
     );
   }
-  const arrivals = results.flatMap((result) =>
-    "arrived" in result && result.task.version ? [result.task.version] : [],
-  );
-  if (arrivals.length > 0) statements.push(sumArrivals(env, link, arrivals, now));
   if (statements.length > 0) await env.INDEX.batch(statements);
 }
 
@@ -116,22 +114,28 @@ function named({ key, versionId, change }: Task): Pick<Task, "key" | "versionId"
   return { key, versionId, change };
 }
 
-/** Adds arrivals to the link's minute: count, bytes, and how many took up to 1, 2, 4, ... milliseconds. */
-function sumArrivals(env: IndexEnv, link: Link, arrivals: Version[], now: number): D1PreparedStatement {
-  const lag: Record<string, number> = {};
-  for (const version of arrivals) {
-    const bound = 2 ** Math.ceil(Math.log2(Math.max(now - lastModified(version), 1)));
-    lag[bound] = (lag[bound] ?? 0) + 1;
-  }
-  const bytes = arrivals.reduce((sum, version) => sum + version.size, 0);
+/**
+ * Adds arrivals to the link's minute: count, bytes, and how many took up to 1, 2, 4, ... milliseconds. Counted are rows
+ * that are still there: of two drains at once only one receipt counts. So it goes before their removal.
+ */
+function sumArrivals(env: IndexEnv, link: Link, slot: number, arrived: Task[], now: number): D1PreparedStatement {
+  const rows = arrived.flatMap((task) => {
+    if (!task.version) return [];
+    const lag = 2 ** Math.ceil(Math.log2(Math.max(now - lastModified(task.version), 1)));
+    return [{ ...named(task), size: task.version.size, lag }];
+  });
   return env.INDEX.prepare(
-    `INSERT INTO link_minutes (link_id, minute, count, bytes, lag) VALUES (?1, ?2, ?3, ?4, ?5)
-     ON CONFLICT DO UPDATE SET count = count + ?3, bytes = bytes + ?4, lag = (
-       SELECT json_group_object(bound, n) FROM (
-         SELECT x.key AS bound, sum(x.value) AS n
-         FROM (SELECT key, value FROM json_each(link_minutes.lag) UNION ALL SELECT key, value FROM json_each(?5)) x
+    `WITH a AS (SELECT r.value ->> 'size' AS size, r.value ->> 'lag' AS lag FROM json_each(?3) r CROSS JOIN outbox o WHERE ${IS_SENT})
+     INSERT INTO link_minutes (link_id, minute, count, bytes, lag)
+     SELECT ?1, ?4, count(*), sum(size),
+       (SELECT json_group_object(lag, n) FROM (SELECT lag, count(*) AS n FROM a GROUP BY lag)) FROM a HAVING count(*) > 0
+     ON CONFLICT DO UPDATE SET count = count + excluded.count, bytes = bytes + excluded.bytes, lag = (
+       SELECT json_group_object(key, n) FROM (
+         SELECT x.key, sum(x.value) AS n
+         FROM (SELECT key, value FROM json_each(link_minutes.lag)
+           UNION ALL SELECT key, value FROM json_each(excluded.lag)) x
          GROUP BY x.key))`,
-  ).bind(link.linkId, Math.floor(now / 60_000), arrivals.length, bytes, JSON.stringify(lag));
+  ).bind(link.linkId, slot, JSON.stringify(rows), Math.floor(now / 60_000));
 }
 
 /** Where tasks are due, on links that may be tried now: at most `limit` pairs of link and slot. */
@@ -148,33 +152,42 @@ export async function listWakeable(env: IndexEnv, limit: number): Promise<{ link
   return results;
 }
 
+/** Tasks put back at once. */
+const REQUEUE_STEP = 1000;
+
 /**
- * Puts failed tasks of a link whose cause isn't so any more back to be sent. `destination` undefined: it can't be asked,
- * and what rests on it stays. True if there were any.
+ * Puts failed tasks of a link whose cause isn't so any more back to be sent, a step of them. `destination` undefined: it
+ * can't be asked, and what rests on it stays. True if there may be more.
  */
 export async function requeueFailed(
   env: IndexEnv,
   link: Link,
   causes: { role: string; destination: string | undefined },
 ): Promise<boolean> {
-  const isMended =
-    "link_id = ?1 AND cause <> ?2 AND (cause <> ?3 OR ?3 IS NULL) AND (?3 IS NOT NULL OR cause LIKE 'role %')";
+  const mended = `SELECT slot, version_id, key FROM failed WHERE link_id = ?1 AND (
+      cause LIKE 'role %' AND cause <> ?2 OR cause LIKE 'destination %' AND ?3 IS NOT NULL AND cause <> ?3)
+    ORDER BY slot, version_id, key LIMIT ${REQUEUE_STEP}`;
   const binds = [link.linkId, causes.role, causes.destination ?? null];
-  const [requeued] = await env.INDEX.batch([
+  const [, removed] = await env.INDEX.batch([
     env.INDEX.prepare(
       `INSERT INTO outbox (link_id, slot, version_id, key, change, last_error)
-       SELECT link_id, slot, version_id, key, change, reason FROM failed WHERE ${isMended}
-       ON CONFLICT DO NOTHING RETURNING 1`,
+       SELECT link_id, slot, version_id, key, change, reason FROM failed
+       WHERE link_id = ?1 AND (slot, version_id, key) IN (${mended}) ON CONFLICT DO NOTHING`,
     ).bind(...binds),
-    env.INDEX.prepare(`DELETE FROM failed WHERE ${isMended}`).bind(...binds),
+    env.INDEX.prepare(`DELETE FROM failed WHERE link_id = ?1 AND (slot, version_id, key) IN (${mended})`).bind(
+      ...binds,
+    ),
   ]);
-  return requeued!.results.length > 0;
+  return removed!.meta.changes >= REQUEUE_STEP;
 }
 
-/** Links that have failed tasks. */
-export async function listFailedLinks(env: IndexEnv): Promise<number[]> {
+/** Links that have failed tasks: `limit` of them, others each time. */
+export async function listFailedLinks(env: IndexEnv, limit: number): Promise<number[]> {
   const { results } = await env.INDEX.prepare(
-    "SELECT link_id FROM links l WHERE EXISTS (SELECT 1 FROM failed f WHERE f.link_id = l.link_id)",
-  ).all<{ link_id: number }>();
+    `SELECT link_id FROM links l WHERE state = 'active' AND EXISTS (SELECT 1 FROM failed f WHERE f.link_id = l.link_id)
+     ORDER BY random() LIMIT ?1`,
+  )
+    .bind(limit)
+    .all<{ link_id: number }>();
   return results.map((row) => row.link_id);
 }

@@ -15,10 +15,19 @@ import { DurableObject } from "cloudflare:workers";
 import { type ErrorCode, type ErrorDetails, isS3Error, S3Error } from "../errors.ts";
 import { here } from "../zones.ts";
 import { type Bucket, getBucket } from "./buckets.ts";
-import { Clock, floorOf, MAX_SKEW_MS, millisecondsOf } from "./clock.ts";
-import { type Committed, commitPlan, nameOf, type Slot } from "./commit.ts";
-import { decide, type Known, namedVersion, needsState, type Operation, type Plan } from "./decide.ts";
-import { type KeyState, readRemoved, readStates, readVersions, readWritten, slotOf, type Version } from "./versions.ts";
+import { Clock, MAX_SKEW_MS, millisecondsOf } from "./clock.ts";
+import { type Committed, commitPlan, nameOf, repeatFloor, type Slot } from "./commit.ts";
+import {
+  decide,
+  isSameReplica,
+  type Known,
+  namedVersion,
+  needsState,
+  type Operation,
+  type Plan,
+  removedHere,
+} from "./decide.ts";
+import { type KeyState, readRemoved, readStates, readVersions, readWritten, type Version } from "./versions.ts";
 
 /** What an operation came to. */
 export interface Outcome {
@@ -31,15 +40,18 @@ export interface Outcome {
 /** An outcome as it crosses RPC, where a thrown error would end the whole group. */
 export type Settled = { outcome: Outcome } | { error: { code: ErrorCode; message: string; details: ErrorDetails } };
 
-/** Bytes of JSON a group, at most: D1 takes 2 MB a bound value. */
-const GROUP_BYTES = 1_000_000;
+/**
+ * UTF-8 of a group's operations, at most: D1 takes 2,000,000 bytes a bound value, and JSON within JSON escapes its quotes
+ * twice.
+ */
+const GROUP_BYTES = 900_000;
+/** What a version's row has beside what stands in its operation. */
+const ROW_BYTES = 500;
 /** Times that a group is decided again before its operations are given back as OperationAborted. */
 const MAX_ROUNDS = 8;
 /** Milliseconds of ids reserved ahead in storage. */
 const RESERVE_MS = 1000;
-/** A repeat looks for its own write among versions of this age. */
-const REPEAT_MS = 10 * 60 * 1000;
-/** A link's drain holds its lease this long at most without renewing it. */
+/** A drain that doesn't renew its lease on a link for this long has lost it. */
 const LEASE_MS = 45_000;
 /** A wake-up that nobody followed in this time was lost. */
 const WAKE_MS = 5000;
@@ -56,7 +68,7 @@ export class Sequencer extends DurableObject<Env> {
   #bucket: Bucket | undefined;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
-  readonly #leases = new Map<number, { until: number; isWoken: boolean }>();
+  readonly #leases = new Map<number, { holder: string; until: number; isWoken: boolean }>();
   readonly #wokenAt = new Map<number, number>();
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -65,38 +77,45 @@ export class Sequencer extends DurableObject<Env> {
     this.#clock = new Clock({ zoneNumber: here(env).number, reservedUntil: this.#reservedUntil });
   }
 
-  /** Commits operations of this slot, each by itself. Throws only where it isn't known what came of them. */
+  /** Commits operations of this slot, each by itself; ServiceUnavailable where it isn't known what came of one. */
   async commit(place: Slot, operations: Operation[]): Promise<Settled[]> {
     const settled = operations.map(
       (operation) =>
         new Promise<Settled>((settle) => {
-          this.#waiting.push({ operation, bytes: Buffer.byteLength(JSON.stringify(operation)), settle });
+          this.#waiting.push({ operation, bytes: Buffer.byteLength(JSON.stringify(operation)) + ROW_BYTES, settle });
         }),
     );
-    this.#running ??= this.#run(place).finally(() => {
-      this.#running = undefined;
-    });
+    this.#running ??= this.#run(place);
     this.ctx.waitUntil(this.#running);
     return await Promise.all(settled);
   }
 
-  /** Takes the lease on draining a link from this slot; false if somebody holds it, who is then told on letting go. */
-  async acquire(linkId: number): Promise<boolean> {
+  /**
+   * Takes the lease on draining a link from this slot, in the name of `holder`; false if somebody else has it, who is
+   * then told on letting go.
+   */
+  async acquire(linkId: number, holder: string): Promise<boolean> {
     this.#wokenAt.delete(linkId);
     const lease = this.#leases.get(linkId);
     if (lease && lease.until > Date.now()) {
       lease.isWoken = true;
       return false;
     }
-    this.#leases.set(linkId, { until: Date.now() + LEASE_MS, isWoken: false });
+    this.#leases.set(linkId, { holder, until: Date.now() + LEASE_MS, isWoken: false });
     return true;
   }
 
-  /** Lets go of a lease. True if something came meanwhile, which the holder may not have seen. */
-  async release(linkId: number): Promise<boolean> {
-    const isWoken = this.#leases.get(linkId)?.isWoken ?? false;
+  async renew(linkId: number, holder: string): Promise<void> {
+    const lease = this.#leases.get(linkId);
+    if (lease?.holder === holder) lease.until = Date.now() + LEASE_MS;
+  }
+
+  /** Lets go of a lease, if it is still the holder's. True if something came meanwhile, which the holder may not have seen. */
+  async release(linkId: number, holder: string): Promise<boolean> {
+    const lease = this.#leases.get(linkId);
+    if (lease?.holder !== holder) return false;
     this.#leases.delete(linkId);
-    return isWoken;
+    return lease.isWoken;
   }
 
   async #run(place: Slot): Promise<void> {
@@ -111,6 +130,8 @@ export class Sequencer extends DurableObject<Env> {
         for (const { settle } of group) settle(refusal(unknown));
       }
     }
+    // In the same turn that saw nothing waiting: what comes later starts anew.
+    this.#running = undefined;
   }
 
   /**
@@ -138,7 +159,7 @@ export class Sequencer extends DurableObject<Env> {
   }
 
   async #process(place: Slot, group: Waiting[]): Promise<void> {
-    let open = await this.#settleRepeats(place, group);
+    let open = group;
     for (let round = 0; open.length > 0; round++) {
       if (round === MAX_ROUNDS) throw new S3Error("OperationAborted");
       open = await this.#round(place, open, round > 0);
@@ -146,18 +167,21 @@ export class Sequencer extends DurableObject<Env> {
   }
 
   /** Answers what an earlier try has written already; gives the rest. */
-  async #settleRepeats(place: Slot, group: Waiting[]): Promise<Waiting[]> {
-    const repeats = group.filter(({ operation }) => operation.isRepeat);
-    if (repeats.length === 0) return group;
-    this.#bucket ??= await getBucket(this.env, place.bucketId);
-    const isVersioned = this.#bucket.versioning !== "Unversioned";
-    const since = floorOf(Date.now() - REPEAT_MS);
-    const writes = repeats.map(({ operation }) => ({ key: operation.key, requestId: operation.requestId }));
-    const written = await readWritten(this.env, place.bucketId, since, writes);
+  async #settleRepeats(
+    place: Slot,
+    bucket: Bucket,
+    operations: Operation[],
+    waiting: Map<Operation, Waiting>,
+  ): Promise<Operation[]> {
+    const repeats = operations.filter(({ isRepeat }) => isRepeat);
+    if (repeats.length === 0) return operations;
+    const isVersioned = bucket.versioning !== "Unversioned";
+    const writes = repeats.map(({ key, requestId }) => ({ key, requestId }));
+    const written = await readWritten(this.env, place.bucketId, repeatFloor(), writes);
     const byRequest = new Map(written.map((version) => [version.requestId, version]));
-    return group.filter(({ operation, settle }) => {
+    return operations.filter((operation) => {
       const version = operation.isRepeat ? byRequest.get(operation.requestId) : undefined;
-      if (version) settle({ outcome: { version, isVersioned } });
+      if (version) waiting.get(operation)!.settle({ outcome: { version, isVersioned } });
       return version === undefined;
     });
   }
@@ -168,16 +192,17 @@ export class Sequencer extends DurableObject<Env> {
     this.#bucket ??= await getBucket(this.env, place.bucketId);
     const bucket = this.#bucket;
     const settlers = new Map(open.map((waiting) => [waiting.operation, waiting]));
-    const operations = this.#refuseAhead(open);
+    let operations = this.#refuseAhead(open);
     const known = await this.#read(bucket, operations, isAgain);
+    // After the state was read: what the first try writes later than this, the decision's own guard meets.
+    operations = await this.#settleRepeats(place, bucket, operations, settlers);
     for (const operation of operations)
       if (operation.kind === "merge") this.#clock.observe(operation.version.versionId);
     const plan = decide(operations, known, this.#clock);
     this.#reserve();
     const committed = await this.#commit(place, bucket, plan);
-    const fallen = await this.#settle(bucket, plan, committed, settlers);
     this.#wake(place, plan, committed);
-    return fallen;
+    return await this.#settle(bucket, plan, committed, settlers);
   }
 
   /** Refuses replicas whose id is too far ahead of the wall clock, before the clock has seen them. */
@@ -202,13 +227,11 @@ export class Sequencer extends DurableObject<Env> {
     ]);
     // A local row that fell may have met a greater id: another instance gave it.
     for (const { base } of states.values()) this.#clock.observe(base);
+    const byName = new Map(versions.map((version) => [nameOf(version), version]));
+    const nulls = new Map(versions.filter(({ isNull }) => isNull).map((version) => [version.key, version]));
     const named = (operation: Operation) => {
-      const versionId = namedVersion(operation, bucket);
-      return versions.find(
-        (version) =>
-          version.key === operation.key &&
-          (version.versionId === versionId || (versionId === "null" && version.isNull)),
-      );
+      const versionId = namedVersion(operation, bucket)!;
+      return versionId === "null" ? nulls.get(operation.key) : byName.get(nameOf({ key: operation.key, versionId }));
     };
     return { bucket, states, named };
   }
@@ -220,21 +243,20 @@ export class Sequencer extends DurableObject<Env> {
     this.ctx.storage.kv.put("reservedUntil", this.#reservedUntil);
   }
 
-  /** If D1's answer gets lost, what is there says whether it was written. */
+  /**
+   * If D1's answer gets lost, a new id that is there says that the batch was written: nothing else could have written
+   * it. A replica by its id proves nothing, it may have been there before; it is judged like one that didn't land.
+   */
   async #commit(place: Slot, bucket: Bucket, plan: Plan): Promise<Committed> {
     try {
       return await commitPlan(this.env, place, bucket, plan);
     } catch (error) {
-      const arrivals = [...plan.inserts, ...plan.merges].map(({ version }) => version);
-      const found = await readVersions(this.env, place.bucketId, arrivals);
-      const inserted = new Set(found.map(nameOf));
-      if (arrivals.length > 0 && arrivals.every((version) => inserted.has(nameOf(version)))) {
-        return {
-          inserted,
-          removed: new Set(plan.removals.flatMap(({ version }) => (version ? [nameOf(version)] : []))),
-        };
-      }
-      throw error;
+      const fresh = plan.inserts.map(({ version }) => ({ key: version.key, versionId: version.versionId }));
+      if (fresh.length === 0) throw error;
+      const inserted = new Set((await readVersions(this.env, place.bucketId, fresh)).map(nameOf));
+      if (!fresh.every((version) => inserted.has(nameOf(version)))) throw error;
+      const removed = new Set(plan.removals.flatMap(({ version }) => (version ? [nameOf(version)] : [])));
+      return { inserted, removed, isCurrent: true };
     }
   }
 
@@ -252,7 +274,8 @@ export class Sequencer extends DurableObject<Env> {
       else fallen.push(operation);
     }
     for (const { operation, version } of plan.removals) {
-      if (!version || committed.removed.has(nameOf(version))) settle(operation, { outcome: { version, isVersioned } });
+      const isDone = version ? committed.removed.has(nameOf(version)) : committed.isCurrent;
+      if (isDone) settle(operation, { outcome: { version, isVersioned } });
       else fallen.push(operation);
     }
     // A refusal rests on what stood before it on its key: if that fell, so does the refusal.
@@ -306,15 +329,6 @@ export class Sequencer extends DurableObject<Env> {
   }
 }
 
-/** Whether two versions by one id are the same: one that only shares the id is a conflict, never silence. */
-export function isSameReplica(one: Version, other: Version): boolean {
-  return one.size === other.size && one.etag === other.etag && one.isDeleteMarker === other.isDeleteMarker;
-}
-
-export function removedHere(): S3Error {
-  return new S3Error("NoSuchVersion", "This version was removed here by its id.");
-}
-
 function judgeAbsent(version: Version, found: Version | undefined, isRemoved: boolean, bucket: Bucket): Settled {
   if (found) {
     if (!isSameReplica(found, version)) return refusal(new S3Error("VersionIdConflict"));
@@ -329,66 +343,4 @@ function judgeAbsent(version: Version, found: Version | undefined, isRemoved: bo
 
 function refusal({ code, message, details }: S3Error): Settled {
   return { error: { code, message, details } };
-}
-
-/** Times that a commit is sent to its Sequencer, the first one counted. */
-const TRIES = 3;
-
-/**
- * Commits operations of one bucket in their slots' Sequencers; an error stands in its operation's place. A Sequencer
- * that dies under a commit is asked again, and then looks first whether that was done.
- * Throws ServiceUnavailable where it stays unknown what came of them.
- */
-export async function commitAll(
-  env: Pick<Env, "SEQUENCER">,
-  bucket: { bucketId: number; slots: number },
-  operations: Operation[],
-): Promise<(Outcome | S3Error)[]> {
-  const bySlot = Map.groupBy(operations, ({ key }) => slotOf(key, bucket.slots));
-  const outcomes = new Map<Operation, Outcome | S3Error>();
-  await Promise.all(
-    [...bySlot].map(async ([slot, members]) => {
-      const settled = await commitSlot(env, { bucketId: bucket.bucketId, slot }, members);
-      for (const [i, member] of members.entries()) outcomes.set(member, unsettle(settled[i]!));
-    }),
-  );
-  return operations.map((operation) => outcomes.get(operation)!);
-}
-
-/** Commits one operation. Throws its S3Error. */
-export async function commitOne(
-  env: Pick<Env, "SEQUENCER">,
-  bucket: { bucketId: number; slots: number },
-  operation: Operation,
-): Promise<Outcome> {
-  const [outcome] = await commitAll(env, bucket, [operation]);
-  if (outcome instanceof S3Error) throw outcome;
-  return outcome!;
-}
-
-async function commitSlot(env: Pick<Env, "SEQUENCER">, place: Slot, operations: Operation[]): Promise<Settled[]> {
-  for (let tries = 1; ; tries++) {
-    try {
-      const isRepeat = tries > 1;
-      return await sequencer(env, place).commit(
-        place,
-        isRepeat ? operations.map((o) => ({ ...o, isRepeat })) : operations,
-      );
-    } catch (error) {
-      if (tries < TRIES) continue;
-      console.error(`sequencer ${place.bucketId}/${place.slot} doesn't answer: ${error}`);
-      throw new S3Error("ServiceUnavailable");
-    }
-  }
-}
-
-/** The stub of a slot; made anew each time, because one whose object died stays broken. */
-export function sequencer(env: Pick<Env, "SEQUENCER">, place: Slot): DurableObjectStub<Sequencer> {
-  return env.SEQUENCER.getByName(`${place.bucketId}/${place.slot}`);
-}
-
-function unsettle(settled: Settled): Outcome | S3Error {
-  if ("outcome" in settled) return settled.outcome;
-  const { code, message, details } = settled.error;
-  return new S3Error(code, message, details);
 }

@@ -9,7 +9,7 @@ import { getBucket } from "./buckets.ts";
 import type { Completion, WriteConditions } from "./decide.ts";
 import { boundsOf, commonPrefixOf, type ListPage, type ListQuery } from "./listing.ts";
 import { type Place, type Written, written } from "./objects.ts";
-import { commitOne } from "./sequencer.ts";
+import { commitOne } from "./slots.ts";
 import { type Checksum, type ChecksumAlgorithm, type Description, readVersions } from "./versions.ts";
 
 export interface Upload extends Description {
@@ -105,23 +105,8 @@ export async function createUpload(
   return await insertUpload(env, place.bucketId, key, uploadId, "open", now, description);
 }
 
-/** The hidden upload that a replica's segments gather in: one for each (source bucket, version id, key), found again after any break. */
-export async function openReplicaUpload(
-  env: Env,
-  place: Place,
-  key: string,
-  replica: { sourceBucketId: number; versionId: string },
-): Promise<Upload> {
-  const uploadId = replicaUploadId(replica);
-  const nothing = { headers: {}, metadata: {}, tags: {}, checksumAlgorithm: null, checksumType: null };
-  return await insertUpload(env, place.bucketId, key, uploadId, "replica", Date.now(), nothing);
-}
-
-export function replicaUploadId({ sourceBucketId, versionId }: { sourceBucketId: number; versionId: string }): string {
-  return `replica-${sourceBucketId}-${versionId}`;
-}
-
-async function insertUpload(
+/** An upload by id, or the one that is there by that id, open again. Throws NoSuchBucket. */
+export async function insertUpload(
   env: Env,
   bucketId: number,
   key: string,
@@ -135,7 +120,7 @@ async function insertUpload(
        checksum_algorithm, checksum_type)
      SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9, ?10
      WHERE EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active')
-     ON CONFLICT DO UPDATE SET touched_at = ?5 RETURNING *`,
+     ON CONFLICT DO UPDATE SET touched_at = ?5, state = ?4 RETURNING *`,
   )
     .bind(
       bucketId,
@@ -208,7 +193,8 @@ export async function listParts(env: Env, upload: Upload, page: { after: number;
   return (await readParts(env, upload, page)).map(partFromRow);
 }
 
-async function readParts(env: Env, upload: Upload, page: { after: number; limit: number }): Promise<PartRow[]> {
+/** Rows of parts with a number greater than `after`, ascending. */
+export async function readParts(env: Env, upload: Upload, page: { after: number; limit: number }): Promise<PartRow[]> {
   const { results } = await env.INDEX.prepare(
     `SELECT * FROM parts WHERE bucket_id = ?1 AND upload_id = ?2 AND part_number > ?3
      ORDER BY part_number, part_offset LIMIT ?4`,
@@ -332,34 +318,9 @@ export async function completeUpload(
   }
 }
 
-function completionOf(uploadId: string, rows: PartRow[], partsDigest: string): Completion {
+/** A completion that names just these rows. */
+export function completionOf(uploadId: string, rows: PartRow[], partsDigest: string): Completion {
   return { uploadId, partsDigest, parts: rows.map((row) => [row.part_number, row.part_offset, row.r2_key]) };
-}
-
-/** A piece of a replica's body: a whole part, or a range of one. */
-export interface Piece {
-  partNumber: number;
-  partOffset: number;
-  size: number;
-  /** lower-case hex */
-  md5: string;
-}
-
-/** Which of the named pieces (by index) a hidden upload still lacks, and the completion that names just them. */
-export async function gatherPieces(
-  env: Env,
-  upload: Upload,
-  pieces: Piece[],
-): Promise<{ missing: number[]; completion: Completion }> {
-  const rows = await readParts(env, upload, { after: 0, limit: 100_000 });
-  const byPlace = new Map(rows.map((row) => [`${row.part_number}/${row.part_offset}`, row]));
-  const found = pieces.map(({ partNumber, partOffset, size, md5 }) => {
-    const row = byPlace.get(`${partNumber}/${partOffset}`);
-    return row?.size === size && row.md5 === md5 ? row : undefined;
-  });
-  const missing = found.flatMap((row, i) => (row ? [] : [i]));
-  const present = found.filter((row) => row !== undefined);
-  return { missing, completion: completionOf(upload.uploadId, present, "") };
 }
 
 /** The rows of the named parts. Throws InvalidPartOrder, InvalidPart, EntityTooSmall. */

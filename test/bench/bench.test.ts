@@ -28,7 +28,7 @@ it("measures PUT, GET and replication beside the bare platform", async () => {
 });
 
 it("writes a table that says how far from the bare platform a line is", () => {
-  const common = { line: "PUT 1 MiB, 1 client", size: 1024 ** 2, p50: 12.345, p99: 1234.5 };
+  const common = { line: "PUT 1 MiB, 1 client", size: 1024 ** 2, p50: 12.345, p99: 1234.5, cpu: 3 };
   const results: Result[] = [
     {
       ...common,
@@ -41,9 +41,9 @@ it("writes a table that says how far from the bare platform a line is", () => {
     { ...common, subject: "bare", isBare: true, requestsPerSecond: 100, bytesPerSecond: 100 * 1024 ** 2, ratios: {} },
   ];
   expect(formatTable(results).split("\n")).toEqual([
-    "                           rate  p50 ms  p99 ms  to BLOBS  to D1",
+    "                           rate  p50 ms  p99 ms  CPU ms  to BLOBS  to D1",
     "PUT 1 MiB, 1 client",
-    "  ours               50.0 MiB/s    12.3   1,235     0.50x",
-    "  bare                100 MiB/s    12.3   1,235",
+    "  ours               50.0 MiB/s    12.3   1,235    3.00     0.50x",
+    "  bare                100 MiB/s    12.3   1,235    3.00",
   ]);
 });

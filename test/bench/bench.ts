@@ -4,9 +4,12 @@
  * Subjects of a line take turns, round after round (ours, bare, ours, bare ...), because a machine's speed changes
  * while it runs; a ratio is the median of the rounds' ratios, each of two measurements made one after the other.
  */
+import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { ROOT, startZones } from "../harness.ts";
+import { workerdsOf } from "../../src/local/processes.ts";
+import { ROOT, startZones, temporaryFolder, type Zones } from "../harness.ts";
 import { versionedBucket } from "../links.ts";
+import { cpuTime } from "./cpu.ts";
 import { BUCKET, type Line, MIB, makeLines, type Service, SOURCE, type Subject } from "./lines.ts";
 import { type Measured, median, percentile, run } from "./load.ts";
 import { BACKLOG_SIZE, LAG_PER_SECOND, LAG_SIZE, Replication } from "./replication.ts";
@@ -36,6 +39,8 @@ export interface Result {
   /** milliseconds */
   p50?: number;
   p99?: number;
+  /** milliseconds of workerd's CPU that a request took */
+  cpu?: number;
   /** requests a second, divided by the bare Worker's in the same round */
   ratios: Partial<Record<Service, number>>;
 }
@@ -49,17 +54,31 @@ const LARGE = 64 * MIB;
 
 /** Measures every line that is asked for, and gives its results in the order of the output. */
 export async function bench(options: BenchOptions): Promise<Result[]> {
-  const isAsked = (name: string) => options.only?.test(name) ?? true;
-  await using zones = await startZones({
-    zones: [SOURCE, "at-vie-1", "bare"],
-    entry: join(ROOT, "test/bench/bare.ts"),
-    vars: { IAM_CACHE_SECONDS: "20" },
-  });
+  const stateDir = temporaryFolder();
+  const remove = () => rmSync(stateDir, { recursive: true, force: true });
+  process.once("exit", remove); // somebody who has seen enough must not find gigabytes left behind
+  try {
+    await using zones = await startZones({
+      zones: [SOURCE, "at-vie-1", "bare"],
+      stateDir,
+      entry: join(ROOT, "test/bench/bare.ts"),
+      vars: { IAM_CACHE_SECONDS: "20" },
+    });
+    return await measureAll(zones, options);
+  } finally {
+    remove();
+    process.off("exit", remove);
+  }
+}
+
+async function measureAll(zones: Zones, options: BenchOptions): Promise<Result[]> {
   await versionedBucket(zones, SOURCE, BUCKET);
   await (await zones.d1("bare")).exec("CREATE TABLE bare (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID");
+  const isAsked = (name: string) => options.only?.test(name) ?? true;
+  const [workerd] = workerdsOf(zones.stateDir);
   const results: Result[] = [];
   for (const line of makeLines(zones, options.seconds)) {
-    if (isAsked(line.name)) results.push(...(await measureLine(line, options)));
+    if (isAsked(line.name)) results.push(...(await measureLine(line, options, () => cpuTime(workerd))));
   }
   const replication = isAsked(LAG) || isAsked(BACKLOG) ? await Replication.start(zones) : undefined;
   if (replication && isAsked(LAG)) results.push(await measureLag(replication, options));
@@ -68,13 +87,17 @@ export async function bench(options: BenchOptions): Promise<Result[]> {
 }
 
 /** The first measurement of each subject is thrown away: code isn't compiled yet, and caches are empty. */
-async function measureLine(line: Line, { rounds, seconds, progress }: BenchOptions): Promise<Result[]> {
+async function measureLine(
+  line: Line,
+  { rounds, seconds, progress }: BenchOptions,
+  cpu: () => number | undefined,
+): Promise<Result[]> {
   await line.prepare?.();
   const measured = new Map<Subject, Measured[]>(line.subjects.map((subject) => [subject, []]));
   for (let round = 0; round <= rounds; round++) {
     progress(`${line.name}: ${round === 0 ? "warming up" : `round ${round} of ${rounds}`}`);
     for (const [subject, of] of measured) {
-      const load = { clients: line.clients, repeats: line.repeats, warmsUp: line.size < LARGE };
+      const load = { clients: line.clients, repeats: line.repeats, warmsUp: line.size < LARGE, cpuTime: cpu };
       const calls = await subject.calls();
       const came = await run(calls, { ...load, seconds: round === 0 ? seconds / 4 : seconds });
       if (round > 0) of.push(came);
@@ -101,6 +124,7 @@ function summarize(line: Line, subject: Subject, measured: Map<Subject, Measured
     bytesPerSecond: requestsPerSecond * line.size,
     p50: median(own.map(({ latencies }) => percentile(latencies, 0.5))),
     p99: median(own.map(({ latencies }) => percentile(latencies, 0.99))),
+    cpu: own[0]!.cpu === undefined ? undefined : median(own.map(({ cpu, requests }) => cpu! / requests)),
     ratios,
   };
 }

@@ -28,6 +28,8 @@ export interface Load {
   repeats?: boolean;
   /** each client's first call, on a cold connection, isn't counted */
   warmsUp?: boolean;
+  /** the server's CPU time so far, in milliseconds */
+  cpuTime?(): number | undefined;
 }
 
 /** What a load came to. */
@@ -36,19 +38,24 @@ export interface Measured {
   seconds: number;
   /** milliseconds, ascending */
   latencies: number[];
+  /** milliseconds of the server's CPU, all requests together */
+  cpu: number | undefined;
 }
 
 /** Sends calls, in order, until they or the time are used up. Throws for an answer that isn't as expected. */
-export async function run(calls: Call[], { clients, seconds = Infinity, repeats, warmsUp }: Load): Promise<Measured> {
+export async function run(calls: Call[], load: Load): Promise<Measured> {
+  const { clients, seconds = Infinity, repeats, warmsUp } = load;
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
   const next = supply(calls, repeats ?? false);
   const all = <T>(client: () => Promise<T>) => Promise.all(Array.from({ length: clients }, client));
   try {
     if (warmsUp) await all(() => sendOne(agent, next()));
+    const before = load.cpuTime?.();
     const start = performance.now();
-    const latencies = await all(() => sendMany(agent, next, start + seconds * 1000));
-    const elapsed = performance.now() - start;
-    return summarize(latencies.flat(), elapsed / 1000);
+    const latencies = (await all(() => sendMany(agent, next, start + seconds * 1000))).flat().sort((a, b) => a - b);
+    const elapsed = (performance.now() - start) / 1000;
+    const cpu = before === undefined ? undefined : load.cpuTime!()! - before;
+    return { requests: latencies.length, seconds: elapsed, latencies, cpu };
   } finally {
     agent.destroy();
   }
@@ -77,10 +84,6 @@ async function sendOne(agent: Agent, call: Call | undefined): Promise<void> {
   const { status, length, text } = await exchange(agent, call);
   if (status === 200 && length === call.answers) return;
   throw new Error(`${call.method} ${call.path} was answered ${status} with ${length} bytes: ${text}`);
-}
-
-function summarize(latencies: number[], seconds: number): Measured {
-  return { requests: latencies.length, seconds, latencies: latencies.sort((a, b) => a - b) };
 }
 
 export interface Answer {

@@ -3,7 +3,7 @@
 import type { Result } from "./bench.ts";
 import { MIB } from "./lines.ts";
 
-const COLUMNS = ["rate", "p50 ms", "p99 ms", "to BLOBS", "to D1"];
+const COLUMNS = ["rate", "p50 ms", "p99 ms", "CPU ms", "to BLOBS", "to D1"];
 const GAP = "  ";
 
 /** One block a line: its name, and below it a row for each subject. */
@@ -30,9 +30,9 @@ function pad(cell: string, width: number, column: number): string {
   return column === 0 ? cell.padEnd(width) : cell.padStart(width);
 }
 
-function cells({ size, requestsPerSecond, bytesPerSecond, p50, p99, ratios }: Result): string[] {
+function cells({ size, requestsPerSecond, bytesPerSecond, p50, p99, cpu, ratios }: Result): string[] {
   const rate = size < MIB ? `${round(requestsPerSecond)}/s` : `${round(bytesPerSecond / MIB)} MiB/s`;
-  return [rate, ...[p50, p99].map(formatTime), ...[ratios.blobs, ratios.d1].map(formatRatio)];
+  return [rate, ...[p50, p99, cpu].map(formatTime), ...[ratios.blobs, ratios.d1].map(formatRatio)];
 }
 
 function formatTime(milliseconds: number | undefined): string {

@@ -28,7 +28,7 @@ beforeEach(async () => {
 
 const door = () => `${zones.endpoint("at-vie-1")}/-/peer`;
 const spoil = async (how: string) => await fetch(`${door()}?${how}`, { method: "POST" });
-const requests = async () => (await (await fetch(door())).json()) as string[];
+const requests = async () => ((await (await fetch(door())).json()) as { requests: string[] }).requests;
 const put = async (key: string, body: string | Uint8Array = key) =>
   await leader.client.send(new PutObjectCommand({ Bucket: leader.bucket, Key: key, Body: body }));
 
@@ -97,18 +97,47 @@ it("a large object resumes at the piece where it stopped", async () => {
   expect(Buffer.from(await replica.Body!.transformToByteArray()).equals(Buffer.alloc(5 * MIB, "3"))).toBe(true);
 }, 60_000);
 
-it("a destination that hangs is left alone after a time, and the other links of the zone go on", async () => {
-  const near = await versionedBucket(zones, "ch-dk-2");
-  const other = await versionedBucket(zones, "ch-dk-2");
-  await link(zones, near, other);
-  await spoil("mode=hang");
-  await put("hanging");
-  const sent = performance.now();
-  await near.client.send(new PutObjectCommand({ Bucket: near.bucket, Key: "k", Body: "x" }));
-  await until(async () => (await statusOf(near, "k")) === "COMPLETED", { deadline: 40_000 });
-  // The local simulator runs a queue's batches one after the other, so they wait for the patience with one request.
-  expect(performance.now() - sent).toBeLessThan(15_000);
-  expect(await statusOf(leader, "hanging")).toBe("PENDING");
+it.each(["hang", "stall"])(
+  "a destination that %ss is left alone after a time, and the other links of the zone go on",
+  async (mode) => {
+    const near = await versionedBucket(zones, "ch-dk-2");
+    const other = await versionedBucket(zones, "ch-dk-2");
+    await link(zones, near, other);
+    await spoil(`mode=${mode}`);
+    await put("hanging");
+    const sent = performance.now();
+    await near.client.send(new PutObjectCommand({ Bucket: near.bucket, Key: "k", Body: "x" }));
+    await until(async () => (await statusOf(near, "k")) === "COMPLETED", { deadline: 40_000 });
+    // The local simulator runs a queue's batches one after the other, so they wait for the patience with one request.
+    expect(performance.now() - sent).toBeLessThan(15_000);
+    expect(await statusOf(leader, "hanging")).toBe("PENDING");
+    await spoil("mode=up");
+    await until(async () => (await statusOf(leader, "hanging")) === "COMPLETED", { deadline: 40_000 });
+  },
+  120_000,
+);
+
+it("several busy links of a zone share what one invocation may call, and none is put down by it", async () => {
+  const sources: Place[] = [];
+  for (let i = 0; i < 6; i++) {
+    const source = await versionedBucket(zones, "ch-dk-2");
+    await link(zones, source, await versionedBucket(zones, "at-vie-1"));
+    sources.push(source);
+  }
+  await spoil("mode=down");
+  const puts = sources.flatMap(({ client, bucket }) =>
+    Array.from({ length: 12 }, (_, i) =>
+      client.send(new PutObjectCommand({ Bucket: bucket, Key: `k-${i}`, Body: "x".repeat(9000) })),
+    ),
+  );
+  await Promise.all(puts);
   await spoil("mode=up");
-  await until(async () => (await statusOf(leader, "hanging")) === "COMPLETED", { deadline: 40_000 });
-}, 120_000);
+  const index = await zones.d1("ch-dk-2");
+  await index.prepare("UPDATE links SET down_since = NULL, next_probe_at = NULL, probes = 0").run();
+  await zones.runScheduled("ch-dk-2");
+  for (const source of sources) {
+    await until(async () => (await statusOf(source, "k-11")) === "COMPLETED", { deadline: 30_000 });
+  }
+  const { overdrawn } = (await (await fetch(`${zones.endpoint("ch-dk-2")}/-/peer`)).json()) as { overdrawn: number };
+  expect(overdrawn).toBe(0);
+}, 90_000);

@@ -1,5 +1,7 @@
 import {
+  CompleteMultipartUploadCommand,
   CreateBucketCommand,
+  CreateMultipartUploadCommand,
   DeleteBucketCommand,
   DeleteBucketReplicationCommand,
   DeleteObjectCommand,
@@ -8,6 +10,7 @@ import {
   ListObjectVersionsCommand,
   PutBucketVersioningCommand,
   PutObjectCommand,
+  UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startZones, until, type Zones } from "../harness.ts";
@@ -94,6 +97,26 @@ describe("a replica", () => {
     expect((await get("empty")).length).toBe(0);
     expect((await get("large")).equals(large)).toBe(true);
   });
+});
+
+it("a multipart object whose last part is empty replicates with its parts", async () => {
+  const [leader, follower] = await pair();
+  const { client, bucket } = leader;
+  const place = { Bucket: bucket, Key: "k" };
+  const { UploadId } = await client.send(new CreateMultipartUploadCommand(place));
+  const Parts = [];
+  for (const [i, size] of [5 * 1024 * 1024, 0].entries()) {
+    const part = { ...place, UploadId, PartNumber: i + 1, Body: Buffer.alloc(size, "a") };
+    Parts.push({ PartNumber: i + 1, ETag: (await client.send(new UploadPartCommand(part))).ETag });
+  }
+  await client.send(new CompleteMultipartUploadCommand({ ...place, UploadId, MultipartUpload: { Parts } }));
+  await until(async () => (await statusOf(leader, "k")) === "COMPLETED");
+  for (const { client, bucket } of [leader, follower]) {
+    const whole = await client.send(new GetObjectCommand({ Bucket: bucket, Key: "k" }));
+    expect((await whole.Body!.transformToByteArray()).length).toBe(5 * 1024 * 1024);
+    const last = await client.send(new GetObjectCommand({ Bucket: bucket, Key: "k", PartNumber: 2 }));
+    expect([last.PartsCount, (await last.Body!.transformToByteArray()).length]).toEqual([2, 0]);
+  }
 });
 
 it("a bucket of several slots lists its keys in order and replicates them all", async () => {

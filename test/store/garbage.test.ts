@@ -49,6 +49,23 @@ it("a closed upload is forgotten after a week, a hidden one that nothing arrived
   ).toBe(0);
 });
 
+it("a hidden upload that was given up opens again, empty; two keys with one version id have one each", async () => {
+  const bucket = await stand.newBucket("Enabled");
+  const replica = { sourceBucketId: 9, versionId: "2" };
+  const open = async (key: string) => await stand.call("openReplicaUpload", bucket, key, replica);
+  await stand.call("putPart", await open("k"), 1, 10);
+  await stand.database
+    .prepare("UPDATE uploads SET touched_at = touched_at - ?1")
+    .bind(8 * DAY)
+    .run();
+  await stand.call("clearUploads", Date.now());
+  const again = await open("k");
+  expect(await stand.call("listParts", again, { after: 0, limit: 10 })).toEqual([]);
+  await stand.call("putPart", again, 1, 10);
+  await stand.call("putPart", await open("other"), 1, 20);
+  expect(await stand.call("listParts", again, { after: 0, limit: 10 })).toMatchObject([{ size: 10 }]);
+});
+
 it("a hidden upload is not listed and keeps no bucket from being deleted", async () => {
   const bucket = await stand.newBucket("Enabled");
   await stand.call("openReplicaUpload", bucket, "hidden", { sourceBucketId: 9, versionId: "1" });

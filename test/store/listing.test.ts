@@ -100,6 +100,42 @@ describe("ListObjects", () => {
   });
 });
 
+describe("ListObjects, where markers and prefixes are odd", () => {
+  const page = async (bucketId: number, query: Record<string, unknown>) =>
+    await stand.call("listObjects", bucketId, { prefix: "", delimiter: "", limit: 1000, ...query });
+
+  it("compares start-after with the prefix as UTF-8, not as UTF-16", async () => {
+    const bucket = await stand.newBucket();
+    for (const key of ["\uff5ea", "\uff5eb", "\u{1f600}/1", "\u{1f600}/2"]) await stand.call("put", bucket, key, "x");
+    expect(await names(bucket.bucketId, { prefix: "\u{1f600}/", after: "\uff5e" })).toEqual([
+      "\u{1f600}/1",
+      "\u{1f600}/2",
+    ]);
+    expect(await names(bucket.bucketId, { prefix: "\uff5e", after: "\u{1f600}" })).toEqual([]);
+  });
+
+  it("shows what is under a delete marker that is a common prefix itself, wherever a scan ends", async () => {
+    const bucket = await stand.newBucket("Enabled");
+    await fill(bucket.bucketId, 4999, 1, { prefix: "a", isDeleteMarker: true });
+    await stand.call("deleteObject", bucket, { key: "d/" });
+    for (const key of ["d/x", "e"]) await stand.call("put", bucket, key, "x");
+    expect(await names(bucket.bucketId, { delimiter: "/" })).toEqual(["d/*", "e"]);
+  });
+
+  it("goes on behind a common prefix with a NUL in it that has more keys than the page", async () => {
+    const bucket = await stand.newBucket();
+    for (const key of ["a\u0000/1", "a\u0000/2", "a\u0000/3", "a\u0000/4", "b", "c"])
+      await stand.call("put", bucket, key, "x");
+    const first = await page(bucket.bucketId, { delimiter: "/", limit: 2 });
+    const second = await page(bucket.bucketId, { delimiter: "/", limit: 2, after: first.next });
+    expect([...first.entries, ...second.entries].map((entry) => entry.commonPrefix ?? entry.key)).toEqual([
+      "a\u0000/",
+      "b",
+      "c",
+    ]);
+  });
+});
+
 describe("rows read by a page of 1,000", () => {
   /** Rows that D1 counts for a listing, through a Worker that asks D1 what it read. */
   async function rowsRead(bucketId: number, query: Record<string, unknown>): Promise<number> {
@@ -151,6 +187,27 @@ describe("ListObjectVersions", () => {
     }
     expect(seen).toEqual(["a!", "b!x", "b", "b", "b", "c/"]);
   });
+});
+
+it("ListObjectVersions goes on with a key whose null version was removed between two pages", async () => {
+  const bucket = await stand.newBucket("Enabled");
+  for (const body of ["1", "2"]) await stand.call("put", bucket, "k", body);
+  await stand.call("setVersioning", bucket.bucketId, "Suspended");
+  await stand.call("put", bucket, "k", "3");
+  const query = { prefix: "", delimiter: "" };
+  const page = await stand.call("listVersions", bucket.bucketId, { ...query, limit: 1 });
+  await stand.call("deleteObject", bucket, { key: "k", versionId: "null" });
+  const marker = { after: page.next, versionIdMarker: page.nextVersionIdMarker };
+  expect((await stand.call("listVersions", bucket.bucketId, { ...query, limit: 10, ...marker })).entries).toHaveLength(
+    2,
+  );
+  const gone = stand.call("listVersions", bucket.bucketId, {
+    ...query,
+    limit: 10,
+    after: "k",
+    versionIdMarker: "null",
+  });
+  await expect(gone).rejects.toMatchObject({ code: "InvalidArgument" });
 });
 
 describe("successor", () => {

@@ -1,4 +1,4 @@
-import { HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import { CreateBucketCommand, GetObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { startZones, until, type Zones } from "../harness.ts";
 import { allVersions, makeRole, putReplication, ruleTo, versionedBucket } from "../links.ts";
@@ -105,4 +105,26 @@ it("a PUT that races PutBucketReplication is before it or bound by it, never nei
   expect(done.configurations).toBeGreaterThan(20);
   const head = await source.client.send(new HeadObjectCommand({ Bucket: source.bucket, Key: puts[0]!.key }));
   expect(head.ReplicationStatus).toBeDefined();
+}, 60_000);
+
+it("a GET beside overwrites gives one of the bodies, whole", async () => {
+  const client = zones.s3("ch-dk-2");
+  const place = { Bucket: "overwritten-bucket", Key: "k" };
+  await client.send(new CreateBucketCommand({ Bucket: place.Bucket }));
+  const put = (n: number) => client.send(new PutObjectCommand({ ...place, Body: `${n % 10}`.repeat(20_000) }));
+  await put(0);
+  let isWriting = true;
+  const bodies: string[] = [];
+  const read = async () => {
+    while (isWriting) bodies.push(await (await client.send(new GetObjectCommand(place))).Body!.transformToString());
+  };
+  const reading = [read(), read(), read()];
+  const write = async (from: number) => {
+    for (let i = 0; i < 100; i++) await put(from + i);
+  };
+  await Promise.all([write(0), write(1)]);
+  isWriting = false;
+  await Promise.all(reading);
+  expect(bodies.length).toBeGreaterThan(50);
+  expect(bodies.filter((body) => body.length !== 20_000 || new Set(body).size !== 1)).toEqual([]);
 }, 60_000);

@@ -3,15 +3,23 @@
  * come out as text.
  */
 import { S3Error } from "../../src/errors.ts";
+import * as arrivals from "../../src/store/arrivals.ts";
 import * as buckets from "../../src/store/buckets.ts";
 import * as garbage from "../../src/store/garbage.ts";
 import * as links from "../../src/store/links.ts";
 import * as listing from "../../src/store/listing.ts";
 import * as objects from "../../src/store/objects.ts";
 import * as outbox from "../../src/store/outbox.ts";
+import { Sequencer as Plain } from "../../src/store/sequencer.ts";
+import { commitAll } from "../../src/store/slots.ts";
 import * as uploads from "../../src/store/uploads.ts";
+import { limited, lost } from "./limits.ts";
 
-export { Sequencer } from "../../src/store/sequencer.ts";
+export class Sequencer extends Plain {
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, { ...env, INDEX: limited(env.INDEX) });
+  }
+}
 
 const plain = { headers: {}, metadata: {}, tags: {} };
 
@@ -90,6 +98,7 @@ async function countRows(env: Env, name: string, ...args: unknown[]): Promise<{ 
 }
 
 const rooms: Record<string, unknown> = {
+  ...arrivals,
   ...buckets,
   ...garbage,
   ...links,
@@ -99,6 +108,8 @@ const rooms: Record<string, unknown> = {
   ...uploads,
   ...simple,
   countRows,
+  commitAll,
+  loseAnswer: async (_env: Env, isWritten: boolean) => Object.assign(lost, { answers: 1, isWritten }),
 };
 
 export default {
