@@ -30,6 +30,11 @@ const REASONS: Record<string, FailureReason> = {
 /** A version that alone fails again and again is tried after 2 s, 4 s ... */
 const MAX_BACKOFF_MS = 15 * 60 * 1000;
 
+/** Time or calls are used up: what wasn't sent stays due. */
+class Exhausted extends Error {
+  override readonly name = "Exhausted";
+}
+
 /** The destination is down. */
 class Outage extends Error {
   override readonly name = "Outage";
@@ -63,8 +68,9 @@ export async function ship(
     await shipment.sendAll(tasks);
     return { results: shipment.results, outage: undefined };
   } catch (error) {
-    if (!(error instanceof Outage)) throw error;
-    return { results: shipment.results, outage: error.message };
+    if (error instanceof Exhausted) return { results: shipment.results, outage: undefined };
+    if (error instanceof Outage) return { results: shipment.results, outage: error.message };
+    throw error;
   }
 }
 
@@ -96,11 +102,14 @@ class Shipment {
       for (const task of large) await this.#sendLarge(task);
     };
     const lanes = await Promise.allSettled(Array.from({ length: PARALLEL }, lane));
-    for (const each of lanes) if (each.status === "rejected") throw each.reason;
+    const reasons = lanes.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
+    if (reasons.length > 0) throw reasons.find((reason) => !(reason instanceof Exhausted)) ?? reasons[0];
   }
 
-  get #isOver(): boolean {
-    return this.#budget.calls <= 0 || Date.now() > this.#deadline;
+  /** Takes one call from the budget, which others take from meanwhile. Throws Exhausted. */
+  #spend(): void {
+    if (this.#budget.calls <= 0 || Date.now() > this.#deadline) throw new Exhausted();
+    this.#budget.calls--;
   }
 
   /** What was removed at the source meanwhile just ends; what the role may not read, or isn't there to be read, fails. */
@@ -139,7 +148,6 @@ class Shipment {
   }
 
   async #sendBatch(tasks: Sendable[]): Promise<void> {
-    if (this.#isOver) return;
     let receipts: Receipt[];
     try {
       receipts = await this.#call(tasks.map((task) => this.#frame(task)));
@@ -151,7 +159,7 @@ class Shipment {
   }
 
   async #call(frames: Uint8Array[]): Promise<Receipt[]> {
-    this.#budget.calls--;
+    this.#spend();
     const { zone, credentials, link } = this.#route;
     const answer = await sendBatch(this.#env, zone, credentials, link.destination.name, frames);
     this.#causes.learn(answer);
@@ -159,7 +167,6 @@ class Shipment {
   }
 
   async #sendLarge(task: Sendable): Promise<void> {
-    if (this.#isOver) return;
     try {
       await this.#sendPieces(task);
     } catch (error) {
@@ -178,7 +185,6 @@ class Shipment {
     const [receipt] = await this.#call([encodeFrame(entry)]);
     if (!("missing" in receipt!)) return this.#take(task, receipt!);
     for (const i of receipt.missing) {
-      if (this.#isOver) return;
       const refused = await this.#sendPiece(task.version, pieces[i]!);
       if (refused) return this.#take(task, refused);
     }
@@ -189,7 +195,7 @@ class Shipment {
   async #sendPiece(version: Version, piece: SourcePiece, entry: Entry): Promise<Receipt>;
   async #sendPiece(version: Version, piece: SourcePiece): Promise<Receipt | undefined>;
   async #sendPiece({ key, versionId }: Version, piece: SourcePiece, entry?: Entry): Promise<Receipt | undefined> {
-    this.#budget.calls--;
+    this.#spend();
     const { zone, credentials, link } = this.#route;
     const header = { ...namePiece(piece), key, versionId, md5: await digestPiece(this.#env, piece), entry };
     const stream = await openPiece(this.#env, piece);
@@ -200,13 +206,13 @@ class Shipment {
 
   /** A request that came to no answer: its tasks failed, one alone is put off, several are parted. Throws Outage. */
   async #recover(tasks: Sendable[], error: unknown): Promise<void> {
+    if (error instanceof Exhausted) throw error;
     const reason = reasonOf(error);
     if (reason) {
       for (const task of tasks) this.#fail(task, reason);
       return;
     }
-    if (this.#budget.calls <= 0) return;
-    this.#budget.calls--;
+    this.#spend();
     if (!(await isReachable(this.#env, this.#route))) throw new Outage((error as Error).message);
     if (tasks.length === 1) return this.#putOff(tasks[0]!, String(error));
     const middle = tasks.length >> 1;
