@@ -37,13 +37,16 @@ if (values.help) {
     backlog: BACKLOG,
     progress: (text) => process.stderr.write(`${text}\n`),
   });
-  if (results.length === 0) process.stderr.write(`error: no line matches "${values.only}"\n`);
+  if (results.length === 0) fail(`no line matches "${values.only}"`);
   process.stdout.write(`${values.json ? JSON.stringify(results, undefined, 2) : formatTable(results)}\n`);
 }
 
 function positive(name: string, text: string): number {
   const value = Number(text);
-  if (value > 0) return value;
-  process.stderr.write(`error: ${name} must be a number above 0, not "${text}"\n`);
+  return value > 0 ? value : fail(`${name} must be a number above 0, not "${text}"`);
+}
+
+function fail(message: string): never {
+  process.stderr.write(`error: ${message}\n`);
   process.exit(2);
 }
