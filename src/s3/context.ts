@@ -164,6 +164,12 @@ function address(request: Request, env: Env, arrival: Arrival): Target | S3Error
 
 /** Host names under which a first label names a bucket: those of all zones' endpoints, unless they are addresses. */
 function domains(env: Env): string[] {
-  const hosts = zones(env).map((zone) => new URL(zone.endpoint).hostname);
-  return hosts.filter((host) => !/^[\d.]+$|^\[/.test(host));
+  if (known?.zones !== env.ZONES) {
+    const hosts = zones(env).map((zone) => new URL(zone.endpoint).hostname);
+    known = { zones: env.ZONES, domains: hosts.filter((host) => !/^[\d.]+$|^\[/.test(host)) };
+  }
+  return known!.domains;
 }
+
+/** The same for every request of an isolate. */
+let known: { zones: unknown; domains: string[] } | undefined;

@@ -58,9 +58,8 @@ export class Operation {
     return this.#query.filter(([, value]) => value === undefined).map(([name]) => name);
   }
 
-  /** Answers the request, or undefined if another operation is meant. */
-  async handle(ctx: Context): Promise<Response | undefined> {
-    if (!this.#matches(ctx)) return undefined;
+  /** Answers a request that matches. */
+  async handle(ctx: Context): Promise<Response> {
     try {
       return await this.#run(ctx);
     } catch (error) {
@@ -72,7 +71,8 @@ export class Operation {
     return await this.#run(ctx);
   }
 
-  #matches({ target, headers }: Context): boolean {
+  /** Whether the request has the parameters and headers that the pattern asks for. */
+  matches({ target, headers }: Context): boolean {
     return (
       this.#query.every(([name, value]) => {
         return target.query.has(name) && (value === undefined || target.query.get(name) === value);
@@ -93,7 +93,8 @@ export class Operation {
     if (authorizes === "nothing") return;
     if (!ctx.caller) refuseAnonymous(ctx, isAnswered === "anywhere");
     if (authorizes === undefined) {
-      const sufficient = this.#permissions.find((permission) => ctx.isAllowed(permission)) ?? this.#permissions[0]!;
+      const [first, ...others] = this.#permissions as [string, ...string[]];
+      const sufficient = others.find((permission) => ctx.isAllowed(permission)) ?? first;
       ctx.authorize(sufficient);
       for (const implied of impliedPermissions(ctx, sufficient)) ctx.authorize(implied);
     }

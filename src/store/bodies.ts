@@ -79,19 +79,12 @@ function sha256Mismatch(body: Body): S3Error {
 }
 
 async function collect(body: Body): Promise<Uint8Array> {
-  const bytes = new Uint8Array(body.size);
-  let length = 0;
-  try {
-    for await (const chunk of body.stream) {
-      if (length + chunk.length > body.size) throw new S3Error("IncompleteBody");
-      bytes.set(chunk, length);
-      length += chunk.length;
-    }
-  } catch (error) {
+  // Native: `for await` over the stream took a twentieth of a small PUT.
+  const buffer = await new Response(body.stream).arrayBuffer().catch((error) => {
     throw body.failure?.() ?? (error instanceof S3Error ? error : new S3Error("IncompleteBody"));
-  }
-  if (length < body.size) throw new S3Error("IncompleteBody");
-  return bytes;
+  });
+  if (buffer.byteLength !== body.size) throw new S3Error("IncompleteBody");
+  return new Uint8Array(buffer);
 }
 
 /** What a blob is for: stands in its customMetadata, so that the scrub can tell whether anything names it. */

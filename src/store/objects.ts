@@ -270,7 +270,12 @@ const SEGMENTS_JSON = `(SELECT json_group_array(json_object('partNumber', s.part
   FROM (SELECT * FROM segments s WHERE s.bucket_id = v.bucket_id AND s.key = v.key AND s.version_id = v.version_id
     ORDER BY s.offset LIMIT ${SEGMENTS + 1}) s)`;
 
-const OF_VERSION = "o.link_id = l.value AND o.slot = ?3 AND o.version_id = v.version_id AND o.key = v.key";
+const OF_VERSION = "o.link_id = l.value AND o.slot = (?3 + 0) AND o.version_id = v.version_id AND o.key = v.key";
+
+// Parameters as expressions: SQLite plans a statement anew when one that its planner looked at is bound to another
+// value, which took a tenth of a GET. An expression it doesn't look into.
+const BUCKET = "(?1 + 0)";
+const KEY = "(?2 || '')";
 
 /**
  * The current version of a key, or the one by id (`null` for the null version), with its bucket: one trip to INDEX.
@@ -279,10 +284,10 @@ const OF_VERSION = "o.link_id = l.value AND o.slot = ?3 AND o.version_id = v.ver
 export async function findObject(env: Env, place: Place, key: string, versionId?: string): Promise<Found> {
   const version =
     versionId === undefined
-      ? "v.version_id = (SELECT version_id FROM versions WHERE bucket_id = ?1 AND key = ?2 ORDER BY version_id DESC LIMIT 1)"
+      ? `v.version_id = (SELECT version_id FROM versions WHERE bucket_id = ${BUCKET} AND key = ${KEY} ORDER BY version_id DESC LIMIT 1)`
       : versionId === "null"
         ? "v.is_null = 1"
-        : "v.version_id = ?4";
+        : "v.version_id = (?4 || '')";
   const statement = env.INDEX.prepare(
     `SELECT v.*, i.body, b.versioning, ${SEGMENTS_JSON} AS segments,
        EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN failed o WHERE ${OF_VERSION})
@@ -290,9 +295,9 @@ export async function findObject(env: Env, place: Place, key: string, versionId?
            WHERE ${OF_VERSION} AND k.link_id = o.link_id AND k.state = 'removed') AS failed,
        EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o WHERE ${OF_VERSION}) AS pending
      FROM buckets b
-       LEFT JOIN versions v ON v.bucket_id = b.bucket_id AND v.key = ?2 AND ${version}
+       LEFT JOIN versions v ON v.bucket_id = b.bucket_id AND v.key = ${KEY} AND ${version}
        LEFT JOIN inline_bodies i ON i.bucket_id = v.bucket_id AND i.key = v.key AND i.version_id = v.version_id
-     WHERE b.bucket_id = ?1 AND b.state = 'active' LIMIT 1`,
+     WHERE b.bucket_id = ${BUCKET} AND b.state = 'active' LIMIT 1`,
   );
   const binds = [place.bucketId, key, slotOf(key, place.slots)];
   const byId = versionId !== undefined && versionId !== "null";
