@@ -3,8 +3,8 @@
  * Deploys every Worker of wrangler.toml: `npm run deploy`, or `npm run deploy -- --dry-run`.
  *
  * Zones bind one another, and Cloudflare refuses a binding to a Worker that isn't there yet ("target script not found").
- * So zones that were never deployed go up in two passes, the first one without bindings to others. Migrations go before
- * the code that needs them.
+ * So Workers that were never deployed go up first without bindings to others. Those that are there keep theirs all the
+ * time: a zone without them would send clients and replicas the long way. Migrations go before the code that needs them.
  */
 import { spawnSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,23 +15,27 @@ const ROOT = resolve(import.meta.dirname, "..");
 const FIRST_PASS = join(ROOT, "wrangler.first-pass.toml");
 const isDryRun = process.argv.includes("--dry-run");
 
-const config = parse(readFileSync(join(ROOT, "wrangler.toml"), "utf8"));
-const environments = Object.keys(config.env);
+function run(args, stdio) {
+  const env = { ...process.env, WRANGLER_SEND_METRICS: "false" };
+  return spawnSync(join(ROOT, "node_modules/.bin/wrangler"), args, { cwd: ROOT, stdio, env }).status === 0;
+}
 
 function wrangler(...args) {
   console.log(`wrangler ${args.join(" ")}`);
-  const env = { ...process.env, WRANGLER_SEND_METRICS: "false" };
-  const { status } = spawnSync(join(ROOT, "node_modules/.bin/wrangler"), args, { cwd: ROOT, stdio: "inherit", env });
-  if (status !== 0) process.exit(status ?? 1);
+  if (!run(args, "inherit")) throw new Error(`wrangler ${args[0]} failed`);
 }
 
-function deploy(...args) {
-  for (const environment of environments)
-    wrangler("deploy", "--env", environment, ...args, ...(isDryRun ? ["--dry-run"] : []));
+/** Asking needs an account, so a dry run takes all for new. */
+function isNew(environment) {
+  return isDryRun || !run(["deployments", "list", "--env", environment], "ignore");
+}
+
+function deploy(environment, ...args) {
+  wrangler("deploy", "--env", environment, ...args, ...(isDryRun ? ["--dry-run"] : []));
 }
 
 /** Each database once: control's is bound by every Worker. */
-function migrate() {
+function migrate(config) {
   const seen = new Set();
   for (const [environment, { d1_databases: databases = [] }] of Object.entries(config.env)) {
     for (const { binding, database_name: name } of databases) {
@@ -42,12 +46,23 @@ function migrate() {
   }
 }
 
-if (!isDryRun) migrate();
-for (const environment of Object.values(config.env)) delete environment.services;
-writeFileSync(FIRST_PASS, stringify(config));
-try {
-  deploy("--config", FIRST_PASS);
-} finally {
-  rmSync(FIRST_PASS);
+function deployNew(config, environments) {
+  for (const environment of Object.values(config.env)) delete environment.services;
+  writeFileSync(FIRST_PASS, stringify(config));
+  try {
+    for (const environment of environments) deploy(environment, "--config", FIRST_PASS);
+  } finally {
+    rmSync(FIRST_PASS);
+  }
 }
-deploy();
+
+try {
+  const config = parse(readFileSync(join(ROOT, "wrangler.toml"), "utf8"));
+  const environments = Object.keys(config.env);
+  if (!isDryRun) migrate(config);
+  deployNew(structuredClone(config), environments.filter(isNew));
+  for (const environment of environments) deploy(environment);
+} catch (error) {
+  console.error(`error: ${error.message}`);
+  process.exitCode = 1;
+}

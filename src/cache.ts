@@ -22,9 +22,12 @@ interface Entry<T> {
 
 /** Entries kept; the oldest loaded goes first. */
 const CAPACITY = 10_000;
+/** Absences kept: apart, so that asking for what isn't there pushes out nothing that is. */
+const ABSENT_CAPACITY = 1000;
 
 export class Cache<T> {
   readonly #entries = new Map<string, Entry<T>>();
+  readonly #absences = new Map<string, Entry<T>>();
   readonly #times: CacheTimes;
 
   constructor(times: CacheTimes) {
@@ -33,7 +36,7 @@ export class Cache<T> {
 
   /** The value under `key`, or undefined if there is none. Throws what `load` throws if nothing stands in. */
   async get(key: string, load: () => Promise<T | undefined>, { fresh = false } = {}): Promise<T | undefined> {
-    const entry = this.#entries.get(key);
+    const entry = this.#entries.get(key) ?? this.#absences.get(key);
     if (entry && !fresh && Date.now() - entry.loadedAt < this.#ttlOf(entry)) return entry.value;
     try {
       const value = await load();
@@ -47,6 +50,7 @@ export class Cache<T> {
 
   forget(key: string): void {
     this.#entries.delete(key);
+    this.#absences.delete(key);
   }
 
   #ttlOf(entry: Entry<T>): number {
@@ -54,8 +58,11 @@ export class Cache<T> {
   }
 
   #put(key: string, value: T | undefined): void {
-    this.#entries.delete(key);
-    this.#entries.set(key, { value, loadedAt: Date.now() });
-    if (this.#entries.size > CAPACITY) this.#entries.delete(this.#entries.keys().next().value!);
+    this.forget(key);
+    const isAbsent = value === undefined;
+    if (isAbsent && this.#times.absentTtl === 0) return;
+    const [entries, capacity] = isAbsent ? [this.#absences, ABSENT_CAPACITY] : [this.#entries, CAPACITY];
+    entries.set(key, { value, loadedAt: Date.now() });
+    if (entries.size > capacity) entries.delete(entries.keys().next().value!);
   }
 }

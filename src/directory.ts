@@ -48,6 +48,8 @@ export async function findBucket(
   name: string,
   options: { fresh?: boolean } = {},
 ): Promise<DirectoryEntry | undefined> {
+  // What can't be a bucket's name needs no question, and would fill the cache with what clients make up.
+  if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(name)) return undefined;
   const entry = await entries.get(name, () => loadBucket(env, name), options);
   // What is on its way to another state soon isn't in this one, and another isolate won't tell this cache.
   if (entry && entry.state !== "active") entries.forget(name);

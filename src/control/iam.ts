@@ -98,7 +98,8 @@ export const DeleteIamRole = operation(
 
 /** Throws Conflict naming a bucket that replicates by the role; ServiceUnavailable where a zone can't be asked. */
 async function requireUnused(env: ControlEnv, organizationId: string, roleId: string): Promise<void> {
-  const asked = zones(env).map(async (zone) => peer(env, zone)?.bucketsUsingRole(organizationId, roleId) ?? []);
+  // A zone that no binding leads to can't be asked either: it must not pass for one that doesn't use the role.
+  const asked = zones(env).map(async (zone) => await peer(env, zone)!.bucketsUsingRole(organizationId, roleId));
   const answers = await Promise.all(asked).catch(() => {
     throw new S3Error("ServiceUnavailable", "a zone can't be asked whether its buckets replicate by this role");
   });

@@ -32,6 +32,7 @@ function operations(): Operation[] {
 
 export async function handle(request: Request, env: ControlEnv, execution: ExecutionContext): Promise<Response> {
   try {
+    if (!URL.canParse(request.url)) throw new S3Error("BadRequest", "the request's host can't be understood");
     const response: Response | undefined = await router.fetch(request as IRequest, env, execution);
     if (!response) throw new S3Error("NotFound");
     return response;

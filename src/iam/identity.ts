@@ -69,6 +69,8 @@ const GRANT_COLUMNS = `organizations.id AS organization_id, organizations.name A
   organizations.policy AS organization_policy, roles.id AS role_id, roles.name AS role_name,
   roles.policy AS role_policy, roles.permissions, roles.revision, roles.is_owner`;
 
+/** Longer ones are nobody's, and would only fill the cache. */
+const MAX_KEY_LENGTH = 128;
 const MINUTE = 60_000;
 const ABSENT_TTL = 5_000;
 const DEFAULT_TTL_SECONDS = 20;
@@ -101,6 +103,7 @@ export async function identify(
   { fresh = false } = {},
 ): Promise<{ identity: Identity; secret: string }> {
   if (sessionToken !== undefined) return identifySession(env, accessKeyId, sessionToken);
+  if (accessKeyId.length > MAX_KEY_LENGTH) throw new S3Error("InvalidAccessKeyId");
   const holder = await cachesOf(env).keys.get(accessKeyId, () => loadKey(env, accessKeyId), { fresh });
   if (!holder) throw new S3Error("InvalidAccessKeyId");
   const { secret, expiresAt, ...grant } = holder;
@@ -109,10 +112,11 @@ export async function identify(
 }
 
 async function identifySession(env: IdentityEnv, accessKeyId: string, sessionToken: string) {
-  const { organizationId, roleId, secretAccessKey, replication } = await readSession(env, accessKeyId, sessionToken);
+  const session = await readSession(env, accessKeyId, sessionToken);
+  const { organizationId, roleId, secretAccessKey, replication, callerKey } = session;
   const grant = await findGrant(env, organizationId, roleId);
   if (!grant) throw new S3Error("InvalidToken", "The role of the session is gone.");
-  const identity: Identity = { ...grant, accessKeyId, ...(replication && { replication }) };
+  const identity: Identity = { ...grant, accessKeyId: callerKey ?? accessKeyId, ...(replication && { replication }) };
   return { identity, secret: secretAccessKey };
 }
 

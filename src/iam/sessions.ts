@@ -28,12 +28,14 @@ export interface Session {
   /** milliseconds since the epoch */
   expiresAt: number;
   replication?: ReplicationClaims;
+  /** the key whose request it is opened for: policies see that one */
+  callerKey?: string;
 }
 
 /** A session of a role, sealed with a subkey of ROOT_KEY. Whether the role may be assumed is for the caller to ask first. */
 export async function openSession(
   env: SealEnv,
-  session: { roleId: string; organizationId: string; ttlSeconds: number; replication?: ReplicationClaims },
+  session: Pick<Session, "roleId" | "organizationId" | "replication" | "callerKey"> & { ttlSeconds: number },
 ): Promise<Credentials> {
   const { ttlSeconds, ...claims } = session;
   const accessKeyId = `SES${randomBytes(12).toString("hex")}`;

@@ -16,7 +16,7 @@
  *   encodes again; a client that signed just what it sent is tried second.
  */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
-import { type ErrorDetails, S3Error } from "../errors.ts";
+import { type ErrorDetails, invalidArgument, S3Error } from "../errors.ts";
 import { canonicalRequests, parseQuery, type QueryPair, type SignedRequest } from "./canonical.ts";
 import {
   type Claim,
@@ -86,14 +86,15 @@ export async function verify(request: SignedRequest, options: VerifyOptions): Pr
   const signingKey = signingKeyOf(claim.accessKeyId, secret, claim.day, claim.region);
   checkSignature(request, query, claim, signingKey);
   const { accessKeyId, sessionToken, region, isPresigned } = claim;
-  const declared = request.headers.get("x-amz-content-sha256") ?? claim.payloadHash;
-  const payload = payloadOf(declared, { claim, signingKey });
+  const payload = payloadOf(declaredPayload(request.headers, claim), { claim, signingKey });
   return { accessKeyId, sessionToken, region, payload, isPresigned };
 }
 
-/** How the body of an anonymous request is protected. Throws InvalidArgument, and AccessDenied for signed chunks. */
-export function anonymousPayload(headers: Headers): Payload {
-  return payloadOf(headers.get("x-amz-content-sha256") ?? UNSIGNED_PAYLOAD);
+/** The header need not be signed in a presigned request, so it may say only what the signature has left open. */
+function declaredPayload(headers: Headers, claim: Claim): string {
+  const inHeader = headers.get("x-amz-content-sha256");
+  if (claim.isPresigned && claim.payloadHash !== UNSIGNED_PAYLOAD) return claim.payloadHash;
+  return inHeader ?? claim.payloadHash;
 }
 
 /**
@@ -107,6 +108,9 @@ export function hoistedHeaders(rawQuery: string): Record<string, string> {
   for (const [name, value] of new URLSearchParams(rawQuery)) {
     const header = name.toLowerCase();
     if (!header.startsWith("x-amz-") || own.test(header) || /^x-amz-(sdk-)?checksum-(?!mode$)/.test(header)) continue;
+    if (!/^[a-z0-9-]+$/.test(header) || /[\0\r\n]/.test(value)) {
+      throw invalidArgument(header, value, "This parameter can't stand for a header.");
+    }
     hoisted[header] = value;
   }
   return hoisted;

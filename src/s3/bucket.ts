@@ -30,7 +30,9 @@ export const CreateBucket = operation(
     checkCreation(ctx);
     const send = await keepBody(ctx);
     const zone = zoneOf(ctx, await readConstraint(ctx));
+    // The zone that is to hold the bucket authorises: policies may name it.
     if (zone !== ctx.env.ZONE) return await serveElsewhere(ctx, zone, send());
+    ctx.authorize("create-bucket");
     const claim = {
       name: ctx.bucket,
       organizationId: ctx.identity.organization.id,
@@ -44,7 +46,7 @@ export const CreateBucket = operation(
     }
     return new Response(null, { headers: { location: `/${ctx.bucket}` } });
   },
-  { isAnswered: "anywhere" },
+  { isAnswered: "anywhere", authorizes: "in handler" },
 );
 
 export const HeadBucket = operation("HEAD /:bucket", ["head-bucket", "list-objects"], async (ctx) => {
@@ -141,8 +143,9 @@ function readSlots(headers: Headers): number {
 async function keepBody(ctx: Context): Promise<() => Request> {
   const { request } = ctx;
   if (!request.body) return () => request;
-  if (!(Number(request.headers.get("content-length") ?? 0) <= MAX_DOCUMENT_BYTES))
-    throw new S3Error("MaxMessageLengthExceeded");
+  const length = request.headers.get("content-length");
+  if (length === null) throw new S3Error("MissingContentLength");
+  if (!(Number(length) <= MAX_DOCUMENT_BYTES)) throw new S3Error("MaxMessageLengthExceeded");
   const body = await request.arrayBuffer();
   const renew = () => new Request(request.url, { method: request.method, headers: request.headers, body });
   ctx.request = renew();

@@ -94,10 +94,14 @@ export class Context {
 
   /** The bucket. A name that is only claimed so far names none. */
   get entry(): DirectoryEntry {
-    if (!this.located || this.located.state === "creating") {
-      throw new S3Error("NoSuchBucket", undefined, { BucketName: this.bucket });
-    }
-    return this.located;
+    this.requireBucket();
+    return this.located!;
+  }
+
+  /** Throws NoSuchBucket. */
+  requireBucket(): void {
+    if (this.located && this.located.state !== "creating") return;
+    throw new S3Error("NoSuchBucket", undefined, { BucketName: this.bucket });
   }
 
   /** A parameter of the query, undefined if it is absent. (`query` is what the router writes to.) */

@@ -76,6 +76,7 @@ async function describeCopy(ctx: Context, source: OpenSource): Promise<Descripti
   const requested = describe(ctx.headers);
   const isReplaced = directive(ctx, "x-amz-metadata-directive") === "REPLACE";
   const tags = directive(ctx, "x-amz-tagging-directive") === "REPLACE" ? requested.tags : await source.tags();
+  if (Object.keys(tags).length > 0) ctx.authorize("put-object-tagging");
   if (isReplaced) return { ...requested, tags };
   const {
     "x-amz-storage-class": _storageClass,

@@ -33,8 +33,13 @@ const OPERATIONS = [service, bucket, acl, listing, object, deletion, copy, multi
 
 /** A sub-resource that an operation doesn't name means another one: `DELETE /bucket?acl` must not delete the bucket. */
 const PARAMETERS = ["id", "partNumber"];
-const SUBRESOURCES = new Set(OPERATIONS.flatMap((operation) => operation.subresources));
-for (const name of PARAMETERS) SUBRESOURCES.delete(name);
+/** By path: `metrics` is one of a bucket and means nothing to an object. */
+const SUBRESOURCES = new Map(
+  [...Map.groupBy(OPERATIONS, ({ path }) => path)].map(([path, operations]) => {
+    const names = operations.flatMap((operation) => operation.subresources);
+    return [path, new Set(names.filter((name) => !PARAMETERS.includes(name)))];
+  }),
+);
 
 const router = Router({ before: [identify], catch: renderError as never, finally: [stamp] });
 // One route for each shape of request: the router awaits each of its handlers, and a shape has up to forty operations.
@@ -61,7 +66,8 @@ export async function serve(
 
 function isMeant(operation: Operation, ctx: Context): boolean {
   if (!operation.matches(ctx)) return false;
-  return ctx.target.query.names().every((name) => !SUBRESOURCES.has(name) || operation.names(name));
+  const subresources = SUBRESOURCES.get(operation.path)!;
+  return ctx.target.query.names().every((name) => !subresources.has(name) || operation.names(name));
 }
 
 /** The router hands the context from stage to stage in the place of a request. */

@@ -62,6 +62,12 @@ export const CreateMultipartUpload = operation("POST /:bucket/:key+?uploads", "p
   return xmlResponse(xml("InitiateMultipartUploadResult", result), { headers });
 });
 
+/** As the client wrote it; a URL object would refuse odd hosts, after the commit. */
+function originOf({ request }: Context): string {
+  const [scheme] = request.url.split("://");
+  return `${scheme}://${request.headers.get("host") ?? ""}`;
+}
+
 export const CompleteMultipartUpload = operation("POST /:bucket/:key+?uploadId", "put-object", async (ctx) => {
   const parts = readParts(await readXml(ctx, "CompleteMultipartUpload", MAX_DOCUMENT_BYTES));
   const written = await completeUpload(ctx.env, ctx.entry, ctx.key, ctx.parameter("uploadId")!, parts, {
@@ -71,7 +77,7 @@ export const CompleteMultipartUpload = operation("POST /:bucket/:key+?uploadId",
   const { etag, checksum } = written.version;
   return xmlResponse(
     xml("CompleteMultipartUploadResult", [
-      ["Location", new URL(ctx.request.url).origin + ctx.target.rawPath],
+      ["Location", originOf(ctx) + ctx.target.rawPath],
       ["Bucket", ctx.bucket],
       ["Key", ctx.key],
       ["ETag", `"${etag}"`],
@@ -166,7 +172,11 @@ function readParts(root: XmlElement): NamedPart[] {
     const [number, etag] = [part.textOf("PartNumber"), part.textOf("ETag")];
     if (number === undefined || etag === undefined) throw malformed();
     const checksum = part.children.find(({ name }) => name.startsWith("Checksum"))?.text;
-    return { partNumber: readPartNumber(number), etag: unquote(etag), ...(checksum !== undefined && { checksum }) };
+    return {
+      partNumber: readPartNumber(number.trim()),
+      etag: unquote(etag),
+      ...(checksum !== undefined && { checksum }),
+    };
   });
 }
 

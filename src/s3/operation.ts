@@ -19,7 +19,7 @@ export interface OperationOptions {
   /** answered by whichever zone is asked, wherever the bucket lives */
   isAnswered?: "anywhere";
   /** `each key`: the handler does it, because the request names its keys in its body; `nothing`: nobody may anyway */
-  authorizes?: "each key" | "nothing";
+  authorizes?: "in handler" | "nothing";
 }
 
 export class Operation {
@@ -114,7 +114,7 @@ export function operation(
 
 /** Without a signature nothing is allowed, but whether there is such a bucket is no secret. */
 function refuseAnonymous(ctx: Context, isAboutAccount: boolean): never {
-  if (!isAboutAccount && ctx.target.bucket !== undefined) void ctx.entry;
+  if (!isAboutAccount && ctx.target.bucket !== undefined) ctx.requireBucket();
   throw new S3Error("AccessDenied");
 }
 

@@ -85,8 +85,13 @@ async function ask(
   { bucket, key, versionId }: CopySource,
   { headers = {}, query = {} }: { headers?: Record<string, string>; query?: Record<string, string> },
 ): Promise<Response> {
-  const { role, organization } = ctx.identity;
-  const session = { roleId: role.id, organizationId: organization.id, ttlSeconds: SESSION_SECONDS };
+  const { role, organization, accessKeyId } = ctx.identity;
+  const session = {
+    roleId: role.id,
+    organizationId: organization.id,
+    ttlSeconds: SESSION_SECONDS,
+    callerKey: accessKeyId,
+  };
   return await send(ctx.env, zone, await openSession(ctx.env, session), {
     method,
     path: `/${bucket}/${encodeKey(key)}`,
@@ -123,5 +128,6 @@ function refusalOf(response: Response, { bucket, key, versionId }: CopySource): 
   if (status === 403) return new S3Error("AccessDenied");
   if (status === 405) return markerByVersionId();
   if (status === 412) return new S3Error("OperationAborted");
+  if (status === 400) return new S3Error("InvalidRequest", "The copy source can't be read.");
   return new S3Error("ServiceUnavailable");
 }

@@ -42,7 +42,7 @@ export const ReplicatePiece = operation(
     const header = decodePieceHeader(ctx.headers.get(PIECE_HEADER)!);
     return await answer(ctx, await takePiece(ctx, claims, header).catch((error) => [refuse(error)]));
   },
-  { authorizes: "each key" },
+  { authorizes: "in handler" },
 );
 
 async function takePiece(ctx: Context, claims: Claims, header: PieceHeader): Promise<Receipt[]> {
@@ -67,7 +67,7 @@ export const ReplicateVersions = operation(
     const bytes = await readDocument(ctx.request, ctx.payload, { maxBytes: MAX_BYTES });
     return await answer(ctx, await receive(ctx, claims, decodeFrames(bytes)));
   },
-  { authorizes: "each key" },
+  { authorizes: "in handler" },
 );
 
 async function answer(ctx: Context, receipts: Receipt[]): Promise<Response> {

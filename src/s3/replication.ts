@@ -51,7 +51,7 @@ export const PutBucketReplication = operation(
     await wakeLinks(ctx, bucket.bucketId);
     return new Response(null);
   },
-  { authorizes: "each key" },
+  { authorizes: "in handler" },
 );
 
 export const GetBucketReplication = operation("GET /:bucket?replication", "get-bucket-replication", async (ctx) => {

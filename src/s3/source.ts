@@ -11,6 +11,7 @@ import type { Context } from "./context.ts";
 import { type CopySource, type OpenSource, parseCopySource } from "./copysource.ts";
 import { markerByVersionId, requireObject } from "./find.ts";
 import { openRemoteSource } from "./remote.ts";
+import { KEY_MAX_BYTES } from "./target.ts";
 
 /** Throws AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidRequest for a delete marker by its id, NotImplemented. */
 export async function openSource(ctx: Context): Promise<OpenSource> {
@@ -26,6 +27,7 @@ export async function openSource(ctx: Context): Promise<OpenSource> {
 
 async function openAllowed(ctx: Context, source: CopySource, fresh = false): Promise<OpenSource> {
   const { bucket, key, versionId } = source;
+  if (Buffer.byteLength(key) > KEY_MAX_BYTES) throw new S3Error("KeyTooLongError");
   ctx.authorize("get-object", { bucket, key, ...(versionId !== undefined && { version_id: versionId }) });
   const entry = await findBucket(ctx.env, bucket, { fresh });
   if (!entry) throw new S3Error("NoSuchBucket", undefined, { BucketName: bucket });
@@ -61,7 +63,10 @@ async function openLocalSource(
     metadata: version.metadata,
     versionId: found.versioning === "Unversioned" ? undefined : shownVersionId(version),
     checksum: version.checksum,
-    tags: async () => version.tags,
+    tags: async () => {
+      if (Object.keys(version.tags).length > 0) ctx.authorize("get-object-tagging", { bucket, key });
+      return version.tags;
+    },
     read: async (range) => asStream(await found.read(range)),
   };
 }

@@ -8,7 +8,7 @@
 import { S3Error } from "../errors.ts";
 
 /** Bytes of UTF-8 in a key, by https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html */
-const KEY_MAX_BYTES = 1024;
+export const KEY_MAX_BYTES = 1024;
 
 export interface Target {
   /** as received, beginning with `/` */

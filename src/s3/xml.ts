@@ -15,13 +15,22 @@ import { S3Error } from "../errors.ts";
 export const NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/";
 const DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n';
 
+/** CompleteMultipartUpload with 10,000 parts and their checksums has some 80,000. */
+const MAX_TAGS = 250_000;
+
 const ENVELOPE = "zonal-envelope";
 const NOT_XML = /[^\t\n\r\u0020-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/u;
 const SECTIONS = [
   ["<!--", "-->"],
   ["<![CDATA[", "]]>"],
 ] as const;
-const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', apos: "'" };
+const ENTITIES = new Map([
+  ["amp", "&"],
+  ["lt", "<"],
+  ["gt", ">"],
+  ["quot", '"'],
+  ["apos", "'"],
+]);
 
 const parser = new XMLParser({
   preserveOrder: true,
@@ -101,8 +110,15 @@ function decodeUtf8(bytes: Uint8Array): string {
 }
 
 /** `<!` may begin a comment or CDATA, nothing else. No regular expression: an end that is missing would cost n squared. */
+/** Each tag becomes an object of some 250 bytes: counted before they do. */
+function countTags(text: string): number {
+  let count = 0;
+  for (let at = text.indexOf("<"); at >= 0; at = text.indexOf("<", at + 1)) count++;
+  return count;
+}
+
 function refuseDtd(text: string): void {
-  if (NOT_XML.test(text)) throw malformed();
+  if (NOT_XML.test(text) || countTags(text) > MAX_TAGS) throw malformed();
   for (let at = text.indexOf("<!"); at >= 0; ) {
     const [, end] = SECTIONS.find(([start]) => text.startsWith(start, at)) ?? [];
     const closed = end === undefined ? -1 : text.indexOf(end, at + end.length);
@@ -140,7 +156,7 @@ function toText(node: RawNode): string {
 
 function decodeEntities(text: string): string {
   return text.replace(/&([^;]*);?/g, (entity, name: string) => {
-    const char = ENTITIES[name] ?? numericEntity(name);
+    const char = ENTITIES.get(name) ?? numericEntity(name);
     if (char === undefined || !entity.endsWith(";")) throw malformed();
     return char;
   });

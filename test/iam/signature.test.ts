@@ -4,7 +4,6 @@ import { AwsV4Signer } from "aws4fetch";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
-  anonymousPayload,
   chunkSignature,
   isSameSignature,
   type SignedRequest,
@@ -276,19 +275,6 @@ describe("aws4fetch", () => {
     });
     await fc.assert(property, { numRuns: 200 });
   });
-});
-
-test("an anonymous request's payload is what x-amz-content-sha256 says, but no signed chunks", () => {
-  expect(anonymousPayload(new Headers())).toEqual({ kind: "unsigned" });
-  expect(anonymousPayload(new Headers({ "x-amz-content-sha256": EMPTY.toUpperCase() }))).toEqual({
-    kind: "hash",
-    sha256: EMPTY,
-  });
-  const streaming = (word: string) => anonymousPayload(new Headers({ "x-amz-content-sha256": word }));
-  expect(streaming("STREAMING-UNSIGNED-PAYLOAD-TRAILER")).toEqual({ kind: "streaming-unsigned-trailer" });
-  expect(() => streaming("STREAMING-AWS4-HMAC-SHA256-PAYLOAD")).toThrow(
-    expect.objectContaining({ code: "AccessDenied" }),
-  );
 });
 
 function signature(scope: string, stringToSign: string): string {

@@ -226,7 +226,7 @@ describe("CopyObject", () => {
         sos: {
           type: "rules",
           rules: [
-            { action: "allow", expression: "operation == 'put-object' && parameters.source_key == 'small'" },
+            { action: "allow", expression: "operation.startsWith('put-object') && parameters.source_key == 'small'" },
             {
               action: "allow",
               expression: "operation in ['get-object', 'get-object-tagging'] && parameters.key == 'small'",
