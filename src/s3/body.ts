@@ -31,8 +31,6 @@ import { ChunkedDecoder } from "./chunked.ts";
 
 /** S3's limit for one PUT: 5 GiB. */
 export const MAX_PUT_BYTES = 5 * 1024 ** 3;
-/** A thousand keys of 1,024 bytes, each byte of them escaped, are 6 MB of XML. */
-const MAX_DOCUMENT_BYTES = 8 * 1024 ** 2;
 const READ_BYTES = 64 * 1024;
 
 /**
@@ -68,7 +66,7 @@ export function takeBody(request: Request, payload: Payload): Body {
 export async function readDocument(
   request: Request,
   payload: Payload,
-  { maxBytes = MAX_DOCUMENT_BYTES } = {},
+  { maxBytes }: { maxBytes: number },
 ): Promise<Uint8Array> {
   const intake = new Intake(request.headers, payload);
   const md5 = contentMd5(request.headers);

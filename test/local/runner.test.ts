@@ -55,10 +55,6 @@ describe("Zones in one process", () => {
     }
   });
 
-  test("run what is scheduled when they are told to", async () => {
-    for (const { name } of zones.zones) await zones.runScheduled(name);
-  });
-
   test("know each organization by its key, at the control API", async () => {
     const { main, alt } = zones.organizations;
     expect(main.id).not.toBe(alt.id);

@@ -70,7 +70,9 @@ export async function exchange(
   headers: Record<string, string>,
   body: string | Uint8Array | undefined,
 ): Promise<RawAnswer> {
-  const length = body === undefined ? {} : { "content-length": String(Buffer.byteLength(body)) };
+  // As bytes: node joins a string to the headers, and would encode those anew with it.
+  const bytes = typeof body === "string" ? Buffer.from(body) : body;
+  const length = bytes === undefined ? {} : { "content-length": String(bytes.length) };
   const options = {
     host: endpoint.hostname,
     port: endpoint.port,
@@ -86,7 +88,7 @@ export async function exchange(
       response.on("end", () => resolve(toAnswer(response.statusCode!, response.headers, Buffer.concat(chunks))));
     });
     request.on("error", reject);
-    request.end(body);
+    request.end(bytes);
   });
 }
 
