@@ -52,13 +52,14 @@ function isLocal(env: Env): boolean {
 const EXPECT_MS = 1050;
 
 /**
- * An empty file from awscli comes with `Expect: 100-continue`. workerd says `100 Continue` only when a body is read, so
- * never to an empty one, and no header of ours makes it close the connection. botocore takes the answer for one that
- * came early, and then mistakes the next one on that connection (`KeyError: 'ETag'`). An answer that comes after it has
- * given up waiting is understood. In production it is Cloudflare's edge that speaks to the client.
+ * An empty object from a client of botocore (awscli, boto3) comes with `Expect: 100-continue`. workerd says `100 Continue`
+ * only when a body is read, so never to an empty one, and no header of ours makes it close the connection. botocore takes
+ * the answer for one that came early, and then mistakes the next one on that connection (`KeyError: 'ETag'`). An answer
+ * that comes after it has given up waiting is understood. In production it is Cloudflare's edge that speaks to the client.
  */
 async function outwaitExpect(request: Request, env: Env): Promise<void> {
   if (!isLocal(env) || !request.headers.has("expect")) return;
+  if (!/boto/i.test(request.headers.get("user-agent") ?? "")) return;
   if (Number(request.headers.get("content-length") ?? 0) > 0 || request.headers.has("transfer-encoding")) return;
   await scheduler.wait(EXPECT_MS);
 }

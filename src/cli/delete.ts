@@ -58,16 +58,19 @@ async function deleteBucket(bucket: string, options: DeleteOptions, command: Com
     await explain("unable to delete objects", deleteAll(s3, bucket, "", true));
     await explain("unable to end uploads", abortUploads(s3, bucket));
   }
-  await explain("unable to delete bucket", removeBucket(s3, bucket));
+  await explain("unable to delete bucket", removeBucket(s3, bucket, options.recursive ?? false));
   if (!optionsOf(command).quiet) write(`Bucket sos://${bucket} deleted successfully\n`);
 }
 
-async function removeBucket(s3: S3Client, bucket: string): Promise<void> {
+async function removeBucket(s3: S3Client, bucket: string, isEmptied: boolean): Promise<void> {
   try {
     await s3.call({ method: "DELETE", bucket });
   } catch (error) {
     if (!(error instanceof RequestError && error.code === "BucketNotEmpty")) throw error;
-    throw new Error("bucket is not empty, either delete files before or use flag `-r`", { cause: error });
+    const remedy = isEmptied
+      ? "it holds versions or delete markers, which only a delete by version id removes"
+      : "either delete files before or use flag `-r`";
+    throw new Error(`bucket is not empty, ${remedy}`, { cause: error });
   }
 }
 

@@ -87,8 +87,8 @@ function configurationOf(json: unknown): Element {
   const root = elementOf(configuration, "");
   const rules = ([root.Rule ?? []].flat() as Element[]).map((rule) => ({
     ...rule,
-    Priority: rule.Priority ?? "0",
-    ...(rule.Filter === undefined && rule.Prefix === undefined && { Filter: { Prefix: "" } }),
+    // A rule with a prefix of its own is of the first schema, which has no priority.
+    ...(rule.Prefix === undefined && { Priority: rule.Priority ?? "0", Filter: rule.Filter ?? { Prefix: "" } }),
   }));
   return { ...root, Rule: rules };
 }

@@ -103,6 +103,7 @@ async function objectResult(s3: S3Client, bucket: string, key: string): Promise<
     headers,
     url: s3.url(bucket, key),
     replication_status: header("x-amz-replication-status") ?? "",
+    ...(header("x-zonal-replication-failure") && { replication_failure: header("x-zonal-replication-failure") }),
   };
   return {
     json: shown,
@@ -120,6 +121,7 @@ function objectRows(
     acl: Acl;
     url: string;
     replication_status: string;
+    replication_failure?: string;
   },
   metadata: Map<string, string>,
   headers: Map<string, string>,
@@ -131,6 +133,7 @@ function objectRows(
     ["Size", humanSize(shown.size)],
     ["URL", shown.url],
     ...(shown.replication_status ? [["Replication Status", shown.replication_status]] : []),
+    ...(shown.replication_failure ? [["Replication Failure", shown.replication_failure]] : []),
     ["ACL", aclTable(shown.acl)],
     ["Metadata", embed([...metadata].map((pair) => pair.map(printable)))],
     ["Headers", embed([...headers].map((pair) => pair.map(printable)))],

@@ -106,12 +106,29 @@ async function findRepeatedKey(env: KeysEnv, actor: Actor, { name, roleId }: New
 /** Throws NotFound, unless this same request deleted it. */
 export async function deleteKey(env: KeysEnv, actor: Actor, key: string): Promise<Change> {
   const { change, statement } = record(env, actor, "delete-api-key", key, {});
-  const deletion = env.CONTROL.prepare("DELETE FROM api_keys WHERE key = ?1 AND organization_id = ?2");
+  const deletion = env.CONTROL.prepare(
+    `DELETE FROM api_keys WHERE key = ?1 AND organization_id = ?2 AND NOT ${IS_LAST_OF_OWNER}`,
+  );
   const [deleted] = await env.CONTROL.batch([deletion.bind(key, actor.organizationId), statement]);
   if (deleted!.meta.changes > 0) return change;
   const repeated = await findRepeated(env, actor, "delete-api-key", key);
   if (repeated) return repeated;
+  await requireNotLast(env, actor.organizationId, key);
   throw new S3Error("NotFound", `API key ${key} not found`);
+}
+
+/** Whoever removes the last key of the Owner role locks the organization out for good. */
+const IS_LAST_OF_OWNER = `(
+  EXISTS (SELECT 1 FROM api_keys k JOIN roles r ON r.id = k.role_id WHERE k.key = ?1 AND r.is_owner = 1)
+  AND (SELECT count(*) FROM api_keys k JOIN roles r ON r.id = k.role_id
+    WHERE k.organization_id = ?2 AND r.is_owner = 1 AND k.expires_at IS NULL) = 1)`;
+
+async function requireNotLast(env: KeysEnv, organizationId: string, key: string): Promise<void> {
+  const statement = env.CONTROL.prepare(
+    `SELECT 1 FROM api_keys WHERE key = ?1 AND organization_id = ?2 AND ${IS_LAST_OF_OWNER}`,
+  );
+  if (!(await statement.bind(key, organizationId).first())) return;
+  throw new S3Error("Conflict", `API key ${key} is the last one of the Owner role`);
 }
 
 /** The secret that was sealed for this access key id. Fails loudly when ROOT_KEY isn't the one that sealed it. */

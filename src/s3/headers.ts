@@ -68,6 +68,7 @@ export function describeVersion(headers: Headers, found: Found, version: Version
   const tags = Object.keys(version.tags).length;
   if (tags > 0) headers.set("x-amz-tagging-count", String(tags));
   if (found.replicationStatus) headers.set("x-amz-replication-status", found.replicationStatus);
+  if (found.replicationFailure) headers.set("x-zonal-replication-failure", found.replicationFailure);
 }
 
 /** Sets the validators of a version: ETag, Last-Modified and, in a bucket that is or was versioned, its id. */

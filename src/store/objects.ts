@@ -183,6 +183,7 @@ interface FoundRow extends VersionRow {
   /** JSON: the first segments, read with the version, for they go with it */
   segments: string | null;
   failed: number;
+  reason: string | null;
   pending: number;
 }
 
@@ -193,6 +194,8 @@ export class Found {
   /** undefined if there is none; may be a delete marker */
   readonly version: Version | undefined;
   readonly replicationStatus: ReplicationStatus | undefined;
+  /** why it is FAILED, where somebody can mend it */
+  readonly replicationFailure: string | undefined;
   readonly #env: Pick<Env, "BLOBS" | "INDEX">;
   readonly #inline: string | null;
   readonly #segments: Segment[];
@@ -204,6 +207,7 @@ export class Found {
     this.#segments = JSON.parse(row.segments ?? "[]") as Segment[];
     this.version = row.version_id === null ? undefined : fromRow(row);
     this.replicationStatus = this.version && statusOf(this.version, row);
+    this.replicationFailure = row.failed ? (row.reason ?? "SrcBucketReplicationConfigMissing") : undefined;
   }
 
   /** The body, or bytes `offset` to `offset + length` of it; the range lies within it. */
@@ -293,6 +297,7 @@ export async function findObject(env: Env, place: Place, key: string, versionId?
        EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN failed o WHERE ${OF_VERSION})
          OR EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o CROSS JOIN links k
            WHERE ${OF_VERSION} AND k.link_id = o.link_id AND k.state = 'removed') AS failed,
+       (SELECT o.reason FROM json_each(v.bound) l CROSS JOIN failed o WHERE ${OF_VERSION} LIMIT 1) AS reason,
        EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o WHERE ${OF_VERSION}) AS pending
      FROM buckets b
        LEFT JOIN versions v ON v.bucket_id = b.bucket_id AND v.key = ${KEY} AND ${version}

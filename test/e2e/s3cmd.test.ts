@@ -59,6 +59,14 @@ describe.each(["ch-dk-2", "at-vie-1"])("s3cmd at the endpoint of %s", (zone) => 
     expect(all).toMatch(/ 5000 +s3:\/\/\S+\/a folder\/small\.bin/);
   });
 
+  test("reads the bucket through the other zone's endpoint as well", async () => {
+    const other = zone === "ch-dk-2" ? "at-vie-1" : "ch-dk-2";
+    expect(await s3cmd(other, "ls", "--recursive", bucket)).toBe(await s3cmd(zone, "ls", "--recursive", bucket));
+    const back = join(folder, `${zone}-through-${other}`);
+    await s3cmd(other, "get", `${bucket}/a folder/small.bin`, back);
+    expect(await sha256(back)).toBe(await sha256(join(folder, "small.bin")));
+  });
+
   test("removes objects and the bucket", async () => {
     await s3cmd(zone, "del", "--recursive", "--force", bucket);
     await s3cmd(zone, "rb", bucket);

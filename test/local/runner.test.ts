@@ -55,6 +55,13 @@ describe("Zones in one process", () => {
     }
   });
 
+  test("the last key of the Owner role can't be deleted, which would lock the organization out", async () => {
+    const { key } = zones.organizations.main;
+    const refused = await zones.control<{ message: string }>("DELETE", `/api-key/${key}`);
+    expect([refused.status, refused.body.message]).toEqual([409, expect.stringContaining("last one")]);
+    expect((await zones.control("GET", "/api-key")).status).toBe(200);
+  });
+
   test("know each organization by its key, at the control API", async () => {
     const { main, alt } = zones.organizations;
     expect(main.id).not.toBe(alt.id);

@@ -281,6 +281,8 @@ describe("what a person must mend", () => {
     const index = await zones.d1("ch-dk-2");
     const row = await index.prepare("SELECT reason FROM failed WHERE version_id = ?1").bind(VersionId!).first();
     expect(row).toEqual({ reason: "DstPutObjectNotPermitted" });
+    const head = await send(zones, "HEAD", `/${source.bucket}/k`);
+    expect(head.headers["x-zonal-replication-failure"]).toBe("DstPutObjectNotPermitted");
     await zones.runScheduled("ch-dk-2");
     expect(await statusOf(source, "k")).toBe("FAILED");
     const mended = await zones.control(
