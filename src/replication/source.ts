@@ -83,6 +83,7 @@ async function drain(env: Env, wake: Wake, budget: Budget): Promise<void> {
     if (wake.hasChanged) await env.REPLICATION.send(wake, { delaySeconds: 1 });
     return;
   }
+  // A renewal that fails costs a second drain at most, which is harmless.
   const renewing = setInterval(() => void slot.renew(link.linkId, holder).catch(() => {}), RENEW_MS);
   let isMore = false;
   try {
