@@ -35,7 +35,8 @@ export async function serveElsewhere(ctx: Context, zoneName: string, request = c
   }
   try {
     return await binding.serve(asSigned(request), ctx.arrival.target, ctx.arrival.sourceIp);
-  } catch {
+  } catch (error) {
+    console.error(`the way to zone ${zoneName}: ${error}`);
     // The other zone's door answers every error itself: what throws is the way there.
     throw new S3Error("ServiceUnavailable", `The zone ${zoneName} can't be reached at the moment. Please try again.`);
   }

@@ -45,12 +45,18 @@ it("gives back a bucket whose deletion a crash left half way, if something is in
   await full.client.send(new PutObjectCommand({ Bucket: full.bucket, Key: "k", Body: "y" }));
 });
 
-it("clears what a deleted bucket left behind, its links and their rows too", async () => {
+/** A source whose object `k` has been replicated. */
+async function replicated() {
   const source = await versionedBucket(zones, "ch-dk-2");
   const destination = await versionedBucket(zones, "at-vie-1");
   await link(zones, source, destination);
   const { VersionId } = await source.client.send(new PutObjectCommand({ Bucket: source.bucket, Key: "k", Body: "x" }));
   await until(async () => (await statusOf(source, "k")) === "COMPLETED");
+  return { source, VersionId };
+}
+
+it("clears what a deleted bucket left behind, its links and their rows too", async () => {
+  const { source, VersionId } = await replicated();
   const index = await zones.d1("ch-dk-2");
   const row = await index
     .prepare("SELECT bucket_id FROM buckets WHERE name = ?1")
@@ -69,11 +75,7 @@ it("clears what a deleted bucket left behind, its links and their rows too", asy
 });
 
 it("wakes what is due although its message got lost", async () => {
-  const source = await versionedBucket(zones, "ch-dk-2");
-  const destination = await versionedBucket(zones, "at-vie-1");
-  await link(zones, source, destination);
-  const { VersionId } = await source.client.send(new PutObjectCommand({ Bucket: source.bucket, Key: "k", Body: "x" }));
-  await until(async () => (await statusOf(source, "k")) === "COMPLETED");
+  const { source, VersionId } = await replicated();
   const index = await zones.d1("ch-dk-2");
   const [linkId] = JSON.parse(
     (await index
