@@ -18,7 +18,7 @@ const ENTRIES = ["zone.ts", "control.ts"];
 const DOORS = ["s3", "control", "replication"];
 const ROOMS = ["store", "iam", "peers", "directory.ts"];
 /** zones.ts keeps no state: it reads what the Worker was configured with. */
-const GROUND = ["errors.ts", "cache.ts", "zones.ts"];
+const GROUND = ["errors.ts", "cache.ts", "zones.ts", "log.ts", "trips.ts"];
 /** Programs of their own: they speak HTTP to the server, and import none of it. */
 const PROGRAMS = ["cli", "local", "portal"];
 /** The only types that a room takes from another. */

@@ -32,6 +32,8 @@ export interface Entry {
   headers: Record<string, string>;
   metadata: Record<string, string>;
   tags: Record<string, string>;
+  /** clock id of the last change of the tags; absent: they are as the version was written */
+  tagsChange?: string;
   checksum: unknown;
   /** bytes that follow in the frame */
   inlineBytes?: number;

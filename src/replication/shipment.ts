@@ -142,9 +142,10 @@ class Shipment {
 
   #entry(version: Version): Entry {
     const { key, versionId, isDeleteMarker, size, etag, metadata, tags, checksum } = version;
+    const tagsChange = version.tagsChange ?? undefined;
     const storageClass = this.#storageClass && { "x-amz-storage-class": this.#storageClass };
     const headers = { ...version.headers, ...storageClass };
-    return { key, versionId, isDeleteMarker, size, etag, headers, metadata, tags, checksum };
+    return { key, versionId, isDeleteMarker, size, etag, headers, metadata, tags, tagsChange, checksum };
   }
 
   async #sendBatch(tasks: Sendable[]): Promise<void> {
@@ -175,13 +176,16 @@ class Shipment {
   }
 
   /**
-   * One piece brings its version along. Of several it is asked first which are wanted, and in the end again. Out of time
+   * One piece brings its version along. Of several, or where the version may be there, it is asked first which are wanted, and in the end again. Out of time
    * the task just stays due.
    */
   async #sendPieces(task: Sendable): Promise<void> {
     const pieces = await listPieces(this.#env, this.#route.zone, task.version);
     const entry = { ...this.#entry(task.version), pieces: pieces.map(namePiece) };
-    if (pieces.length === 1) return this.#take(task, await this.#sendPiece(task.version, pieces[0]!, entry));
+    // What was edited is mostly there already.
+    const isEdited = task.version.tagsChange !== null;
+    if (pieces.length === 1 && !isEdited)
+      return this.#take(task, await this.#sendPiece(task.version, pieces[0]!, entry));
     const [receipt] = await this.#call([encodeFrame(entry)]);
     if (!("missing" in receipt!)) return this.#take(task, receipt!);
     for (const i of receipt.missing) {

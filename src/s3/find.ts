@@ -1,7 +1,7 @@
 /** The object that a request names: the current version, or the one by its id. */
 import { S3Error } from "../errors.ts";
 import { type Found, findObject } from "../store/objects.ts";
-import { lastModified, shownVersionId, type Version } from "../store/versions.ts";
+import { absentObject, type Version } from "../store/versions.ts";
 import type { Context } from "./context.ts";
 import { requestedVersionId } from "./versionid.ts";
 
@@ -14,20 +14,8 @@ export async function findExisting(ctx: Context): Promise<{ found: Found; versio
 
 /** The version that was found, if it is one with a body. Throws NoSuchKey, NoSuchVersion, MethodNotAllowed. */
 export function requireObject({ version }: Found, key: string, versionId: string | undefined): Version {
-  if (!version) {
-    if (versionId === undefined) throw new S3Error("NoSuchKey", undefined, { Key: key });
-    throw new S3Error("NoSuchVersion", undefined, { Key: key, VersionId: versionId });
-  }
-  if (!version.isDeleteMarker) return version;
-  const marker = { "x-amz-delete-marker": "true", "x-amz-version-id": shownVersionId(version) };
-  if (versionId === undefined) throw new S3Error("NoSuchKey", undefined, { Key: key, ...marker });
-  throw new S3Error("MethodNotAllowed", undefined, {
-    Method: "GET",
-    ResourceType: "DeleteMarker",
-    allow: "DELETE",
-    "last-modified": new Date(lastModified(version)).toUTCString(),
-    ...marker,
-  });
+  if (!version || version.isDeleteMarker) throw absentObject(key, versionId, version);
+  return version;
 }
 
 /** What is answered to a copy whose source is named by the id of a delete marker. */

@@ -11,7 +11,7 @@ import type { Found, Written } from "../store/objects.ts";
 import type { Checksum, ContentHeaders, Description, Version } from "../store/versions.ts";
 import { lastModified, shownVersionId } from "../store/versions.ts";
 import { readMetadata, writeMetadata } from "./metadata.ts";
-import { parseTagging } from "./tagging.ts";
+import { parseTagging } from "./tags.ts";
 
 export const DEFAULT_CONTENT_TYPE = "binary/octet-stream";
 const CONTENT_HEADERS = [

@@ -23,9 +23,23 @@ import * as parts from "./parts.ts";
 import * as replica from "./replica.ts";
 import * as replication from "./replication.ts";
 import * as service from "./service.ts";
+import * as tagging from "./tagging.ts";
 import { unsupported } from "./unsupported.ts";
 
-const OPERATIONS = [service, bucket, acl, listing, object, deletion, copy, multipart, parts, replication, replica]
+const OPERATIONS = [
+  service,
+  bucket,
+  acl,
+  listing,
+  object,
+  deletion,
+  copy,
+  multipart,
+  parts,
+  replication,
+  replica,
+  tagging,
+]
   .flatMap((module) => Object.values<unknown>(module))
   .filter((value) => value instanceof Operation)
   .concat(unsupported)

@@ -1,5 +1,5 @@
 /**
- * Operations on an object: put, get, head, its tags.
+ * Operations on an object: put, get, head.
  *
  * What surprised us: workerd compresses a body to fit a Content-Encoding header unless told that it is encoded
  * already; and it keeps Content-Length only for bodies whose length it knows itself, so streams come from R2 or a
@@ -7,7 +7,7 @@
  */
 import { invalidArgument, S3Error } from "../errors.ts";
 import { type Found, putObject } from "../store/objects.ts";
-import { lastModified, shownVersionId, type Version } from "../store/versions.ts";
+import { lastModified, type Version } from "../store/versions.ts";
 import { checkAclHeaders } from "./acl.ts";
 import { takeBody } from "./body.ts";
 import { type ByteRange, evaluateConditions, parseRange, writeConditions } from "./conditions.ts";
@@ -16,7 +16,6 @@ import { findExisting } from "./find.ts";
 import { describe, describeVersion, identifyVersion, writeChecksum, writtenHeaders } from "./headers.ts";
 import { operation } from "./operation.ts";
 import { readPartNumber } from "./page.ts";
-import { type Node, xml, xmlResponse } from "./xml.ts";
 
 export const PutObject = operation("PUT /:bucket/:key+", "put-object", async (ctx) => {
   checkAclHeaders(ctx);
@@ -34,23 +33,6 @@ export const PutObject = operation("PUT /:bucket/:key+", "put-object", async (ct
 export const GetObject = operation("GET /:bucket/:key+", "get-object", (ctx) => read(ctx));
 
 export const HeadObject = operation("HEAD /:bucket/:key+", ["head-object", "get-object"], (ctx) => read(ctx));
-
-export const GetObjectTagging = operation("GET /:bucket/:key+?tagging", "get-object-tagging", async (ctx) => {
-  const { found, version } = await findExisting(ctx);
-  const isVersioned = found.versioning !== "Unversioned";
-  const tags = Object.entries(version.tags).map(([key, value]): Node => {
-    return [
-      "Tag",
-      [
-        ["Key", key],
-        ["Value", value],
-      ],
-    ];
-  });
-  return xmlResponse(xml("Tagging", [["TagSet", tags]]), {
-    headers: isVersioned ? { "x-amz-version-id": shownVersionId(version) } : {},
-  });
-});
 
 /** GetObject, and HeadObject, which is the same without the body. */
 async function read(ctx: Context): Promise<Response> {

@@ -112,7 +112,7 @@ function refuse(error: unknown): Receipt {
 async function prepare(ctx: Context, claims: Claims, { entry, inline }: Framed, i: number): Promise<Replica | Receipt> {
   const parameters = { bucket: ctx.bucket, key: entry.key };
   ctx.authorize("put-object", parameters);
-  if (Object.keys(entry.tags).length > 0) ctx.authorize("put-object-tagging", parameters);
+  if (Object.keys(entry.tags).length > 0 || entry.tagsChange) ctx.authorize("put-object-tagging", parameters);
   const version = versionOf(ctx, claims, entry, i);
   if (entry.isDeleteMarker) return { version };
   if (entry.pieces) return await gather(ctx, claims, version, entry.pieces);
@@ -121,7 +121,8 @@ async function prepare(ctx: Context, claims: Claims, { entry, inline }: Framed, 
 
 /** Throws InvalidArgument for what can be no version id. */
 function versionOf(ctx: Context, claims: Claims, entry: Entry, i = 0): Version {
-  if (!isVersionId(entry.versionId)) throw new S3Error("InvalidArgument", "Invalid version id specified");
+  const ids = [entry.versionId, entry.tagsChange ?? entry.versionId];
+  if (!ids.every(isVersionId)) throw new S3Error("InvalidArgument", "Invalid version id specified");
   return {
     bucketId: ctx.entry.bucketId,
     key: entry.key,
@@ -139,6 +140,7 @@ function versionOf(ctx: Context, claims: Claims, entry: Entry, i = 0): Version {
     source: claims.sourceBucketId,
     receivedAt: Date.now(),
     requestId: `${ctx.requestId}-${i}`,
+    tagsChange: entry.tagsChange ?? null,
   };
 }
 
@@ -151,7 +153,7 @@ function takeInline({ size, etag }: Version, inline: Uint8Array): string {
 
 /** A large version is merged once all its pieces are here, just as they were named. */
 async function gather(ctx: Context, claims: Claims, version: Version, pieces: Piece[]): Promise<Replica | Receipt> {
-  if (await hasReplica(ctx.env, version)) return stored(version);
+  if (await hasReplica(ctx.env, version)) return version.tagsChange ? { version, isThere: true } : stored(version);
   const name = { sourceBucketId: claims.sourceBucketId, versionId: version.versionId };
   const upload = await openReplicaUpload(ctx.env, ctx.entry, version.key, name);
   const { missing, completion } = await gatherPieces(ctx.env, upload, pieces);

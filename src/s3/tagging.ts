@@ -1,49 +1,39 @@
 /**
- * Object tags: the x-amz-tagging header. At most 10, keys of 1 to 128 and values of up to 256 characters, no key twice:
- * https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+ * Tags of an object that is there: read, put, removed. A change is no new version, keeps the object's Last-Modified, and
+ * travels to where the version went, so it is PENDING again.
  */
-import { S3Error } from "../errors.ts";
+import { putTags } from "../store/objects.ts";
+import { shownVersionId, type Version } from "../store/versions.ts";
+import type { Context } from "./context.ts";
+import { readXml } from "./document.ts";
+import { findExisting } from "./find.ts";
+import { operation } from "./operation.ts";
+import { readTagging, type Tags, writeTagging } from "./tags.ts";
+import { requestedVersionId } from "./versionid.ts";
+import { xmlResponse } from "./xml.ts";
 
-const TAGS_MAX = 10;
-const ALLOWED = /^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u;
+export const GetObjectTagging = operation("GET /:bucket/:key+?tagging", "get-object-tagging", async (ctx) => {
+  const { found, version } = await findExisting(ctx);
+  return xmlResponse(writeTagging(version.tags), {
+    headers: versionHeaders(version, found.versioning !== "Unversioned"),
+  });
+});
 
-/** Tags of a header, which is written like a query. Throws InvalidTag; InvalidArgument where the encoding is broken. */
-export function parseTagging(header: string | null): Record<string, string> {
-  const tags = new Map<string, string>();
-  for (const pair of (header ?? "").split("&")) {
-    if (pair === "") continue;
-    const [key, value] = parsePair(pair);
-    checkTag(key, value);
-    if (tags.has(key)) throw new S3Error("InvalidTag", "Cannot provide multiple Tags with the same key");
-    tags.set(key, value);
-  }
-  if (tags.size > TAGS_MAX) throw new S3Error("InvalidTag", "Object tags cannot be greater than 10");
-  return Object.fromEntries(tags);
+export const PutObjectTagging = operation("PUT /:bucket/:key+?tagging", "put-object-tagging", async (ctx) => {
+  const headers = await replaceTags(ctx, readTagging(await readXml(ctx, "Tagging")));
+  return new Response(null, { headers });
+});
+
+export const DeleteObjectTagging = operation("DELETE /:bucket/:key+?tagging", "delete-object-tagging", async (ctx) => {
+  return new Response(null, { status: 204, headers: await replaceTags(ctx, {}) });
+});
+
+async function replaceTags(ctx: Context, tags: Tags): Promise<Record<string, string>> {
+  const versionId = requestedVersionId(ctx);
+  const { version, isVersioned } = await putTags(ctx.env, ctx.entry, { key: ctx.key, versionId, tags });
+  return versionHeaders(version, isVersioned);
 }
 
-function parsePair(pair: string): [key: string, value: string] {
-  const at = pair.indexOf("=");
-  const texts = at < 0 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
-  try {
-    const [key = "", value = ""] = texts.map((text) => decodeURIComponent(text.replaceAll("+", " ")));
-    return [key, value];
-  } catch {
-    throw new S3Error(
-      "InvalidArgument",
-      "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
-      { ArgumentName: "x-amz-tagging" },
-    );
-  }
-}
-
-function checkTag(key: string, value: string): void {
-  if (key === "" || key.length > 128 || !ALLOWED.test(key)) {
-    throw new S3Error("InvalidTag", "The TagKey you have provided is invalid", { TagKey: key });
-  }
-  if (value.length > 256 || !ALLOWED.test(value)) {
-    throw new S3Error("InvalidTag", "The TagValue you have provided is invalid", { TagKey: key });
-  }
-  if (key.startsWith("aws:")) {
-    throw new S3Error("InvalidTag", "System tags cannot be added/updated by requester", { TagKey: key });
-  }
+function versionHeaders(version: Version, isVersioned: boolean): Record<string, string> {
+  return isVersioned ? { "x-amz-version-id": shownVersionId(version) } : {};
 }

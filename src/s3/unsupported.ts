@@ -109,7 +109,6 @@ const OF_OBJECTS: [subresource: string, operations: Record<string, string>][] = 
   ["restore", { POST: "RestoreObject" }],
   ["retention", { GET: "GetObjectRetention", PUT: "PutObjectRetention" }],
   ["select", { POST: "SelectObjectContent" }],
-  ["tagging", { PUT: "PutObjectTagging", DELETE: "DeleteObjectTagging" }],
   ["torrent", { GET: "GetObjectTorrent" }],
 ];
 

@@ -12,7 +12,7 @@
  */
 import type { Bucket } from "./buckets.ts";
 import { floorOf } from "./clock.ts";
-import type { Completion, Insert, Plan, Removal } from "./decide.ts";
+import type { Completion, Edit, Insert, Plan, Removal } from "./decide.ts";
 import { toRow } from "./versions.ts";
 
 /** A repeat looks for its own write among versions of this age. */
@@ -43,6 +43,7 @@ const COLUMNS = [
   "received_at",
   "digest",
   "request_id",
+  "tags_change",
 ] as const;
 
 const INSERT_COLUMNS = `bucket_id, ${COLUMNS.join(", ")}`;
@@ -60,9 +61,12 @@ export interface Slot {
 export interface Committed {
   inserted: Set<string>;
   removed: Set<string>;
+  edited: Set<string>;
   /** the bucket was active and at the revision of the decision: what found nothing to remove rests on that alone */
   isCurrent: boolean;
 }
+
+const NOTHING_DONE: Committed = { inserted: new Set(), removed: new Set(), edited: new Set(), isCurrent: true };
 
 /** Names a version within its bucket. */
 export function nameOf(version: { key: string; versionId: string }): string {
@@ -79,6 +83,8 @@ export async function commitPlan(env: Pick<Env, "INDEX">, place: Slot, bucket: B
   committer.insertOutbox(plan.inserts);
   committer.replaceNulls(plan.inserts);
   committer.remove(plan.removals);
+  committer.edit(plan.edits);
+  committer.mergeTags(plan.merges);
   return await committer.run();
 }
 
@@ -95,6 +101,7 @@ class Committer {
   readonly #inserting: number[] = [];
   #removing: number | undefined;
   #looking: number | undefined;
+  readonly #editing: number[] = [];
 
   constructor(index: D1Database, place: Slot, bucket: Bucket) {
     this.#index = index;
@@ -131,8 +138,9 @@ class Committer {
 
   /** A replica is inserted where its id is neither present nor removed; whatever else is there, it takes its place in order. */
   insertReplicas(merges: Insert[]): void {
-    if (merges.length === 0) return;
-    const completion = merges[0]!.completion;
+    const absent = merges.filter(({ operation }) => !("isThere" in operation && operation.isThere));
+    if (absent.length === 0) return;
+    const completion = absent[0]!.completion;
     this.#inserting.push(
       this.#add(
         `INSERT INTO versions (${INSERT_COLUMNS})
@@ -142,7 +150,7 @@ class Committer {
              AND x.version_id = r.value ->> 'version_id')
            ${completion ? `AND ${uploadIsUnchanged(3)}` : ""}
          ON CONFLICT DO NOTHING RETURNING key, version_id`,
-        JSON.stringify(merges.map(({ version }) => toRow(version))),
+        JSON.stringify(absent.map(({ version }) => toRow(version))),
         ...(completion ? uploadBinds(completion) : []),
       ),
     );
@@ -252,6 +260,52 @@ class Committer {
     );
   }
 
+  /** Other tags, and the version is to travel again: by links that are there, for others it is as it was. */
+  edit(edits: Edit[]): void {
+    for (const { version, before, isOfCurrent } of edits) {
+      const { key, version_id, tags, tags_change, digest } = toRow(version);
+      this.#editing.push(
+        this.#add(
+          `UPDATE versions SET tags = ?4, tags_change = ?5, digest = ?6
+           WHERE bucket_id = ?1 AND key = ?2 AND version_id = ?3 AND coalesce(tags_change, version_id) = ?7
+             AND EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active' AND revision = ?8)
+             ${isOfCurrent ? "AND NOT EXISTS (SELECT 1 FROM versions n WHERE n.bucket_id = ?1 AND n.key = ?2 AND n.version_id > ?3)" : ""}
+           RETURNING key, version_id`,
+          ...[key, version_id, tags, tags_change, digest, before, this.#bucket.revision],
+        ),
+      );
+      const links = `FROM versions v CROSS JOIN json_each(v.bound) l CROSS JOIN links k
+        WHERE v.bucket_id = ?1 AND v.key = ?2 AND v.version_id = ?3 AND v.tags_change = ?4
+          AND k.link_id = l.value AND k.state <> 'removed'`;
+      const where = [key, version_id, tags_change, this.#place.slot];
+      if (version.bound.length === 0) continue;
+      this.#add(
+        `INSERT INTO outbox (link_id, slot, version_id, key, change)
+         SELECT l.value, ?5, v.version_id, v.key, v.tags_change ${links}
+         ON CONFLICT DO UPDATE SET change = excluded.change, attempts = 0, next_attempt_at = 0, last_error = NULL`,
+        ...where,
+      );
+      this.#add(
+        `DELETE FROM failed WHERE slot = ?5 AND version_id = ?3 AND key = ?2 AND link_id IN (SELECT l.value ${links})`,
+        ...where,
+      );
+    }
+  }
+
+  /** Of a replica that is there already its tags are taken, if they are of a later change than those here. */
+  mergeTags(merges: Insert[]): void {
+    const edited = merges.filter(({ version }) => version.tagsChange !== null);
+    for (const { version } of edited) {
+      const { key, version_id, tags, tags_change, digest, size, etag } = toRow(version);
+      this.#add(
+        `UPDATE versions SET tags = ?4, tags_change = ?5, digest = ?6
+         WHERE bucket_id = ?1 AND key = ?2 AND version_id = ?3 AND coalesce(tags_change, version_id) < ?5
+           AND size = ?7 AND etag = ?8 AND EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active')`,
+        ...[key, version_id, tags, tags_change, digest, size, etag],
+      );
+    }
+  }
+
   /** Removes versions and what hangs on them; the version rows last, since the others look at them. Gives the index of that last statement. */
   #purge(why: "deleted" | "replaced", victims: string, ...binds: unknown[]): number {
     const now = Date.now();
@@ -289,13 +343,14 @@ class Committer {
   }
 
   async run(): Promise<Committed> {
-    if (this.#statements.length === 0) return { inserted: new Set(), removed: new Set(), isCurrent: true };
+    if (this.#statements.length === 0) return NOTHING_DONE;
     const results = await this.#index.batch<Named>(this.#statements);
     const names = (index: number) =>
       results[index]!.results.map((row) => nameOf({ key: row.key, versionId: row.version_id }));
     return {
       inserted: new Set(this.#inserting.flatMap(names)),
       removed: new Set(this.#removing === undefined ? [] : names(this.#removing)),
+      edited: new Set(this.#editing.flatMap(names)),
       isCurrent: this.#looking === undefined || results[this.#looking]!.results.length > 0,
     };
   }

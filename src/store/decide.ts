@@ -7,9 +7,9 @@
 import { type ErrorCode, S3Error } from "../errors.ts";
 import type { Segment } from "./bodies.ts";
 import type { Bucket } from "./buckets.ts";
-import type { Clock } from "./clock.ts";
+import { type Clock, floorOf } from "./clock.ts";
 import { bindLinks } from "./rules.ts";
-import type { Description, KeyState, Version } from "./versions.ts";
+import { absentObject, type Description, digestOf, type KeyState, tagsClock, type Version } from "./versions.ts";
 
 /** Conditions of a write. ETags without quotes, or `*` for any. */
 export interface WriteConditions {
@@ -50,8 +50,10 @@ export type Operation =
   | (Common & { kind: "delete"; conditions?: WriteConditions })
   /** DELETE by version id */
   | (Common & { kind: "remove"; versionId: string; conditions?: WriteConditions })
-  /** a replica, with the id it had at its source */
-  | (Common & Stored & { kind: "merge"; version: Version });
+  /** other tags for the current version, or the one by id; `begunAt`: milliseconds, when it was first sent */
+  | (Common & { kind: "edit"; versionId?: string; tags: Record<string, string>; begunAt: number })
+  /** a replica, with the id it had at its source; `isThere`: its body is, so that only what was edited is taken in */
+  | (Common & Stored & { kind: "merge"; version: Version; isThere?: boolean });
 
 export interface Insert extends Stored {
   operation: Operation;
@@ -67,10 +69,21 @@ export interface Removal {
   version: Version | undefined;
 }
 
+export interface Edit {
+  operation: Operation;
+  /** as it is to be */
+  version: Version;
+  /** the tags' clock that this was decided on */
+  before: string;
+  /** it must still be its key's greatest */
+  isOfCurrent: boolean;
+}
+
 export interface Plan {
   inserts: Insert[];
   merges: Insert[];
   removals: Removal[];
+  edits: Edit[];
   refusals: { operation: Operation; error: S3Error }[];
 }
 
@@ -79,18 +92,22 @@ export interface Known {
   bucket: Bucket;
   /** by key; absent for a key without versions */
   states: Map<string, KeyState>;
-  /** versions that removals name, as they were asked for */
+  /** versions that removals and edits name, as they were asked for */
   named(operation: Operation): Version | undefined;
 }
 
 /** Keys whose greatest version must be known: those of conditional writes. */
 export function needsState(operation: Operation): boolean {
-  return operation.kind !== "merge" && hasConditions(operation.conditions) && operation.kind !== "remove";
+  return (operation.kind === "put" || operation.kind === "delete") && hasConditions(operation.conditions);
 }
 
-/** Whether a version must be found before this is decided: what removes one. */
+/** Stands for the greatest version where an id would. */
+export const CURRENT = "current";
+
+/** The version that must be found before this is decided: what one removes or edits. */
 export function namedVersion(operation: Operation, bucket: Bucket): string | undefined {
   if (operation.kind === "remove") return operation.versionId;
+  if (operation.kind === "edit") return operation.versionId ?? CURRENT;
   if (operation.kind === "delete" && bucket.versioning === "Unversioned") return "null";
   return undefined;
 }
@@ -101,7 +118,7 @@ function hasConditions(conditions: WriteConditions | undefined): boolean {
 
 /** Decides a group. `clock` gives the ids; merged ids must have been observed before. */
 export function decide(operations: Operation[], known: Known, clock: Clock): Plan {
-  const plan: Plan = { inserts: [], merges: [], removals: [], refusals: [] };
+  const plan: Plan = { inserts: [], merges: [], removals: [], edits: [], refusals: [] };
   const keys = new KeyStates(operations, known.states);
   for (const operation of operations) {
     try {
@@ -120,6 +137,10 @@ function decideOne(operation: Operation, known: Known, keys: KeyStates, clock: C
     plan.merges.push({ ...stored(operation), operation, version: operation.version });
     return;
   }
+  if (operation.kind === "edit") {
+    plan.edits.push(decideEdit(operation, known.named(operation), clock));
+    return;
+  }
   if (namedVersion(operation, bucket) !== undefined) {
     const version = known.named(operation);
     checkConditions(operation.conditions, version && !version.isDeleteMarker ? version.etag : undefined);
@@ -130,6 +151,25 @@ function decideOne(operation: Operation, known: Known, keys: KeyStates, clock: C
   const version = newVersion(operation, bucket, clock.next());
   plan.inserts.push({ ...stored(operation), operation, version, base: keys.base(operation.key) });
   keys.advance(version);
+}
+
+type EditOperation = Extract<Operation, { kind: "edit" }>;
+
+/**
+ * A repeat that finds its tags there is done already. If it finds others that came since it began, nobody can tell
+ * whether they came before it or after.
+ */
+function decideEdit(operation: EditOperation, version: Version | undefined, clock: Clock): Edit {
+  const { key, versionId, tags, begunAt, isRepeat } = operation;
+  if (!version || version.isDeleteMarker) throw absentObject(key, versionId, version);
+  const before = tagsClock(version);
+  if (isRepeat && before >= floorOf(begunAt) && !hasTags(version, tags)) throw new S3Error("OperationAborted");
+  const edited = { ...version, tags, tagsChange: clock.next() };
+  return { operation, version: edited, before, isOfCurrent: versionId === undefined };
+}
+
+function hasTags(version: Version, tags: Record<string, string>): boolean {
+  return digestOf(version) === digestOf({ ...version, tags });
 }
 
 function stored(operation: Operation): Stored {
@@ -154,6 +194,7 @@ function newVersion(operation: Operation, bucket: Bucket, versionId: string): Ve
     source: null,
     receivedAt: null,
     requestId: operation.requestId,
+    tagsChange: null,
   };
 }
 

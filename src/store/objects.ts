@@ -143,9 +143,23 @@ function deleted({ version, isVersioned }: Outcome, { versionId }: Deletion): De
   return { versionId: version && shownVersionId(version), isDeleteMarker: true };
 }
 
-/** A version as it comes from its source, with its body. */
+/**
+ * Gives a version other tags: the current one, or the one by id (`null` for the null version).
+ * Throws NoSuchBucket, NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker by its id), OperationAborted.
+ */
+export async function putTags(
+  env: Env,
+  place: Place,
+  { key, versionId, tags }: { key: string; versionId: string | undefined; tags: Record<string, string> },
+): Promise<Written> {
+  const common = { key, requestId: randomUUID(), begunAt: Date.now() };
+  return written(await commitOne(env, place, { kind: "edit", versionId, tags, ...common }));
+}
+
+/** A version as it comes from its source, with its body; `isThere`: only what was edited of it since it came. */
 export interface Replica extends Stored {
   version: Version;
+  isThere?: boolean;
 }
 
 /**

@@ -2,8 +2,10 @@
  * What is still to travel, and what came of it. State lives in these rows; the queue is only a wake-up, and the sweep
  * the guarantee.
  */
+
+import { millisecondsOf } from "./clock.ts";
 import type { Link } from "./links.ts";
-import { fromRow, lastModified, type Version, type VersionRow } from "./versions.ts";
+import { fromRow, type Version, type VersionRow } from "./versions.ts";
 
 type IndexEnv = Pick<Env, "INDEX">;
 
@@ -121,7 +123,7 @@ function named({ key, versionId, change }: Task): Pick<Task, "key" | "versionId"
 function sumArrivals(env: IndexEnv, link: Link, slot: number, arrived: Task[], now: number): D1PreparedStatement {
   const rows = arrived.flatMap((task) => {
     if (!task.version) return [];
-    const lag = 2 ** Math.ceil(Math.log2(Math.max(now - lastModified(task.version), 1)));
+    const lag = 2 ** Math.ceil(Math.log2(Math.max(now - millisecondsOf(task.change), 1)));
     return [{ ...named(task), size: task.version.size, lag }];
   });
   return env.INDEX.prepare(

@@ -18,6 +18,7 @@ import { type Bucket, getBucket } from "./buckets.ts";
 import { Clock, MAX_SKEW_MS, millisecondsOf } from "./clock.ts";
 import { type Committed, commitPlan, nameOf, repeatFloor, type Slot } from "./commit.ts";
 import {
+  CURRENT,
   decide,
   isSameReplica,
   type Known,
@@ -27,11 +28,20 @@ import {
   type Plan,
   removedHere,
 } from "./decide.ts";
-import { type KeyState, readRemoved, readStates, readVersions, readWritten, type Version } from "./versions.ts";
+import {
+  type KeyState,
+  readCurrent,
+  readRemoved,
+  readStates,
+  readVersions,
+  readWritten,
+  tagsClock,
+  type Version,
+} from "./versions.ts";
 
 /** What an operation came to. */
 export interface Outcome {
-  /** put, delete: the new version. merge: the version that is there. remove: the version that was removed, if there was one */
+  /** put, delete: the new version. edit: the version as it is now. merge: the version that is there. remove: the version that was removed, if there was one */
   version: Version | undefined;
   /** false in a bucket that was never versioned */
   isVersioned: boolean;
@@ -135,8 +145,8 @@ export class Sequencer extends DurableObject<Env> {
   }
 
   /**
-   * The next group, in order of arrival: at most GROUP_BYTES; removals share it with no other operation on their key,
-   * and a completed upload stands alone, since its statement guards one upload.
+   * The next group, in order of arrival: at most GROUP_BYTES; removals and edits share it with no other operation on
+   * their key, and a completed upload stands alone, since its statement guards one upload.
    */
   #take(): Waiting[] {
     const group: Waiting[] = [];
@@ -145,13 +155,13 @@ export class Sequencer extends DurableObject<Env> {
     for (const waiting of this.#waiting) {
       const { operation } = waiting;
       const isAlone = "completion" in operation && operation.completion !== undefined;
-      const isRemoval = operation.kind === "remove" || operation.kind === "delete";
+      const keepsApart = ["remove", "delete", "edit"].includes(operation.kind);
       const meets = keys.get(operation.key);
       if (group.length > 0 && (isAlone || bytes + waiting.bytes > GROUP_BYTES)) break;
-      if (meets !== undefined && (isRemoval || meets)) break;
+      if (meets !== undefined && (keepsApart || meets)) break;
       group.push(waiting);
       if (isAlone) break;
-      keys.set(operation.key, isRemoval);
+      keys.set(operation.key, keepsApart);
       bytes += waiting.bytes;
     }
     this.#waiting = this.#waiting.slice(group.length);
@@ -197,7 +207,7 @@ export class Sequencer extends DurableObject<Env> {
     // After the state was read: what the first try writes later than this, the decision's own guard meets.
     operations = await this.#settleRepeats(place, bucket, operations, settlers);
     for (const operation of operations)
-      if (operation.kind === "merge") this.#clock.observe(operation.version.versionId);
+      if (operation.kind === "merge") for (const id of clockIds(operation.version)) this.#clock.observe(id);
     const plan = decide(operations, known, this.#clock);
     this.#reserve();
     const committed = await this.#commit(place, bucket, plan);
@@ -209,7 +219,9 @@ export class Sequencer extends DurableObject<Env> {
   #refuseAhead(open: Waiting[]): Operation[] {
     const limit = Date.now() + MAX_SKEW_MS;
     return open.flatMap(({ operation, settle }) => {
-      if (operation.kind !== "merge" || millisecondsOf(operation.version.versionId) <= limit) return [operation];
+      const isAhead =
+        operation.kind === "merge" && clockIds(operation.version).some((id) => millisecondsOf(id) > limit);
+      if (!isAhead) return [operation];
       settle(refusal(new S3Error("RequestTimeTooSkewed")));
       return [];
     });
@@ -221,16 +233,23 @@ export class Sequencer extends DurableObject<Env> {
       const versionId = namedVersion(operation, bucket);
       return versionId === undefined ? [] : [{ key: operation.key, versionId }];
     });
-    const [states, versions] = await Promise.all([
+    const currentKeys = wanted.flatMap(({ key, versionId }) => (versionId === CURRENT ? [key] : []));
+    const byId = wanted.filter(({ versionId }) => versionId !== CURRENT);
+    const [states, versions, greatest] = await Promise.all([
       keys.length > 0 ? readStates(this.env, bucket.bucketId, keys) : new Map<string, KeyState>(),
-      wanted.length > 0 ? readVersions(this.env, bucket.bucketId, wanted) : [],
+      byId.length > 0 ? readVersions(this.env, bucket.bucketId, byId) : [],
+      currentKeys.length > 0 ? readCurrent(this.env, bucket.bucketId, currentKeys) : [],
     ]);
     // A local row that fell may have met a greater id: another instance gave it.
     for (const { base } of states.values()) this.#clock.observe(base);
+    // An edit's id must be greater than that of the edit before it, which another instance may have given.
+    for (const version of [...versions, ...greatest]) this.#clock.observe(tagsClock(version));
     const byName = new Map(versions.map((version) => [nameOf(version), version]));
     const nulls = new Map(versions.filter(({ isNull }) => isNull).map((version) => [version.key, version]));
+    const current = new Map(greatest.map((version) => [version.key, version]));
     const named = (operation: Operation) => {
       const versionId = namedVersion(operation, bucket)!;
+      if (versionId === CURRENT) return current.get(operation.key);
       return versionId === "null" ? nulls.get(operation.key) : byName.get(nameOf({ key: operation.key, versionId }));
     };
     return { bucket, states, named };
@@ -252,12 +271,23 @@ export class Sequencer extends DurableObject<Env> {
       return await commitPlan(this.env, place, bucket, plan);
     } catch (error) {
       const fresh = plan.inserts.map(({ version }) => ({ key: version.key, versionId: version.versionId }));
-      if (fresh.length === 0) throw error;
+      if (fresh.length + plan.edits.length === 0) throw error;
       const inserted = new Set((await readVersions(this.env, place.bucketId, fresh)).map(nameOf));
-      if (!fresh.every((version) => inserted.has(nameOf(version)))) throw error;
+      const edited = await this.#findEdited(place, plan);
+      const isWritten = fresh.length > 0 ? fresh.every((version) => inserted.has(nameOf(version))) : edited.size > 0;
+      if (!isWritten) throw error;
       const removed = new Set(plan.removals.flatMap(({ version }) => (version ? [nameOf(version)] : [])));
-      return { inserted, removed, isCurrent: true };
+      return { inserted, removed, edited, isCurrent: true };
     }
+  }
+
+  async #findEdited(place: Slot, { edits }: Plan): Promise<Set<string>> {
+    if (edits.length === 0) return new Set();
+    const wanted = edits.map(({ version }) => ({ key: version.key, versionId: version.versionId }));
+    const found = await readVersions(this.env, place.bucketId, wanted);
+    const changes = new Map(found.map((version) => [nameOf(version), version.tagsChange]));
+    const landed = edits.filter(({ version }) => changes.get(nameOf(version)) === version.tagsChange);
+    return new Set(landed.map(({ version }) => nameOf(version)));
   }
 
   async #settle(
@@ -276,6 +306,10 @@ export class Sequencer extends DurableObject<Env> {
     for (const { operation, version } of plan.removals) {
       const isDone = version ? committed.removed.has(nameOf(version)) : committed.isCurrent;
       if (isDone) settle(operation, { outcome: { version, isVersioned } });
+      else fallen.push(operation);
+    }
+    for (const { operation, version } of plan.edits) {
+      if (committed.edited.has(nameOf(version))) settle(operation, { outcome: { version, isVersioned } });
       else fallen.push(operation);
     }
     // A refusal rests on what stood before it on its key: if that fell, so does the refusal.
@@ -316,7 +350,9 @@ export class Sequencer extends DurableObject<Env> {
 
   /** At most one message for each link and group; none where a drain is under way, which looks again before it ends. */
   #wake(place: Slot, plan: Plan, committed: Committed): void {
-    const landed = plan.inserts.filter(({ version }) => committed.inserted.has(nameOf(version)));
+    const inserted = plan.inserts.filter(({ version }) => committed.inserted.has(nameOf(version)));
+    const edited = plan.edits.filter(({ version }) => committed.edited.has(nameOf(version)));
+    const landed = [...inserted, ...edited];
     for (const linkId of new Set(landed.flatMap(({ version }) => version.bound))) {
       const lease = this.#leases.get(linkId);
       if (lease && lease.until > Date.now()) {
@@ -327,6 +363,11 @@ export class Sequencer extends DurableObject<Env> {
       }
     }
   }
+}
+
+/** What a replica brings of its source's clock. */
+function clockIds({ versionId, tagsChange }: Version): string[] {
+  return tagsChange === null ? [versionId] : [versionId, tagsChange];
 }
 
 function judgeAbsent(version: Version, found: Version | undefined, isRemoved: boolean, bucket: Bucket): Settled {

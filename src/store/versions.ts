@@ -7,6 +7,7 @@
  * This file has the type, its row, and the statements that read rows. What writes them is commit.ts.
  */
 import { createHash } from "node:crypto";
+import { S3Error } from "../errors.ts";
 import { millisecondsOf } from "./clock.ts";
 
 /**
@@ -54,6 +55,8 @@ export interface Version extends Description {
   receivedAt: number | null;
   /** the request that wrote it */
   requestId: string;
+  /** clock id of the last change of its tags; null: they are as it was written */
+  tagsChange: string | null;
 }
 
 /** x-amz-replication-status */
@@ -67,6 +70,29 @@ export function lastModified(version: Pick<Version, "versionId">): number {
 /** What S3 shows as version id. */
 export function shownVersionId(version: Pick<Version, "versionId" | "isNull">): string {
   return version.isNull ? "null" : version.versionId;
+}
+
+/**
+ * What S3 says where there is no object: NoSuchKey, for an id NoSuchVersion, and MethodNotAllowed if it is that of a
+ * delete marker. https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html
+ */
+export function absentObject(key: string, versionId: string | undefined, marker: Version | undefined): S3Error {
+  if (!marker && versionId !== undefined) {
+    return new S3Error("NoSuchVersion", undefined, { Key: key, VersionId: versionId });
+  }
+  const headers = marker && { "x-amz-delete-marker": "true", "x-amz-version-id": shownVersionId(marker) };
+  if (versionId === undefined) return new S3Error("NoSuchKey", undefined, { Key: key, ...headers });
+  return new S3Error("MethodNotAllowed", undefined, {
+    ResourceType: "DeleteMarker",
+    allow: "DELETE",
+    "last-modified": new Date(lastModified(marker!)).toUTCString(),
+    ...headers,
+  });
+}
+
+/** Clock id that a version's tags are of: what a later change must be greater than. */
+export function tagsClock(version: Pick<Version, "versionId" | "tagsChange">): string {
+  return version.tagsChange ?? version.versionId;
 }
 
 /** The Sequencer slot that orders a key: FNV-1a of its UTF-8, modulo the bucket's slots. */
@@ -95,6 +121,7 @@ export interface VersionRow {
   received_at: number | null;
   digest: number;
   request_id: string;
+  tags_change: string | null;
 }
 
 export function fromRow(row: VersionRow): Version {
@@ -115,6 +142,7 @@ export function fromRow(row: VersionRow): Version {
     source: row.source,
     receivedAt: row.received_at,
     requestId: row.request_id,
+    tagsChange: row.tags_change,
   };
 }
 
@@ -137,6 +165,7 @@ export function toRow(version: Version): VersionRow {
     received_at: version.receivedAt,
     digest: digestOf(version),
     request_id: version.requestId,
+    tags_change: version.tagsChange,
   };
 }
 
@@ -188,6 +217,18 @@ export async function readVersions(
      WHERE r.value ->> 'versionId' = 'null' AND v.bucket_id = ?1 AND v.key = r.value ->> 'key' AND v.is_null = 1`,
   )
     .bind(bucketId, JSON.stringify(wanted))
+    .all<VersionRow>();
+  return results.map(fromRow);
+}
+
+/** The greatest version of each key, delete markers too; keys without any are left out. */
+export async function readCurrent(env: IndexEnv, bucketId: number, keys: string[]): Promise<Version[]> {
+  const { results } = await env.INDEX.prepare(
+    `SELECT v.* FROM json_each(?2) r CROSS JOIN versions v
+     WHERE v.bucket_id = ?1 AND v.key = r.value
+       AND v.version_id = (SELECT version_id FROM versions WHERE bucket_id = ?1 AND key = r.value ORDER BY version_id DESC LIMIT 1)`,
+  )
+    .bind(bucketId, JSON.stringify(keys))
     .all<VersionRow>();
   return results.map(fromRow);
 }
