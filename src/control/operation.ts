@@ -59,7 +59,8 @@ export function operation(
       };
       const allows = access.isAllowed ?? (({ identity }, request) => isAllowed(identity, request));
       if (!allows(context, asked)) throw new S3Error("AccessDenied");
-      execution.waitUntil(noteUse(env, context.identity.accessKeyId));
+      const noted = noteUse(env, context.identity.accessKeyId);
+      if (noted) execution.waitUntil(noted);
       return Response.json(await handle(context));
     },
   };

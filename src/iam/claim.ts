@@ -166,13 +166,22 @@ function readCredential(credential: string, isPresigned: boolean) {
 /** `x-amz-date` or `date`, in SigV4's form or as an HTTP date, which older clients sign. */
 function readDate(text: string | null): string {
   const httpDate = text && /^[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d /.test(text);
-  const time = text === null ? undefined : httpDate ? Date.parse(text) : parseAmzDate(text);
-  if (time !== undefined && !Number.isNaN(time)) return toAmzDate(time);
+  if (text !== null && !httpDate && parseAmzDate(text) !== undefined) return text;
+  const time = httpDate ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(time)) return toAmzDate(time);
   throw new S3Error("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header");
 }
 
+/** The last date that was parsed: requests of one second carry the same, and each looks at its own three times. */
+let lastDate: { text: string; time: number | undefined } | undefined;
+
 /** `yyyyMMddTHHmmssZ` as milliseconds; undefined if it isn't that or no such day. */
 export function parseAmzDate(text: string): number | undefined {
+  if (lastDate?.text !== text) lastDate = { text, time: readAmzDate(text) };
+  return lastDate.time;
+}
+
+function readAmzDate(text: string): number | undefined {
   const fields = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(text);
   if (!fields) return undefined;
   const [, year, month, day, hour, minute, second] = fields;

@@ -5,7 +5,6 @@
  * The secret is shown once, when the key is made, and rests sealed with the access key id as additional data.
  */
 import { randomBytes } from "node:crypto";
-import { Cache } from "../cache.ts";
 import { S3Error } from "../errors.ts";
 import { type Actor, type Change, findRepeated, record } from "./audit.ts";
 import { open, seal } from "./seal.ts";
@@ -139,26 +138,24 @@ export async function openSecret(env: Pick<Env, "ROOT_KEY">, key: string, sealed
 }
 
 const HOUR = 3_600_000;
-/** Keys whose use this isolate noted within the hour. */
-const uses = new Cache<true>({ ttl: HOUR, absentTtl: 0, staleFor: 0 });
+/** When this isolate last noted that a key was used, milliseconds. */
+const notedAt = new Map<string, number>();
+const NOTES_KEPT = 10_000;
 
 /**
- * Notes that a key was used, at most once an hour. For a caller whose signature was found right, never before: else
- * anybody who knows a key's id could make it look alive.
+ * Notes that a key was used, at most once an hour: undefined if that was done. For a caller whose signature was found
+ * right, never before: else anybody who knows a key's id could make it look alive. Only a note: while the control
+ * database is away it waits for the next hour, and no request for it.
  */
-export async function noteUse(env: Pick<Env, "CONTROL">, key: string): Promise<void> {
-  await uses.get(key, async () => {
-    const now = Date.now();
-    const statement = env.CONTROL.prepare(
-      "UPDATE api_keys SET last_used_at = ?2 WHERE key = ?1 AND COALESCE(last_used_at, 0) < ?3",
-    );
-    // Only a note: while the control database is away it waits for the next hour, and no request for it.
-    await statement
-      .bind(key, now, now - HOUR)
-      .run()
-      .catch(() => undefined);
-    return true;
-  });
+export function noteUse(env: Pick<Env, "CONTROL">, key: string): Promise<unknown> | undefined {
+  const now = Date.now();
+  if (now - (notedAt.get(key) ?? 0) < HOUR) return undefined;
+  if (notedAt.size >= NOTES_KEPT) notedAt.clear();
+  notedAt.set(key, now);
+  return env.CONTROL.prepare("UPDATE api_keys SET last_used_at = ?2 WHERE key = ?1 AND COALESCE(last_used_at, 0) < ?3")
+    .bind(key, now, now - HOUR)
+    .run()
+    .catch(() => undefined);
 }
 
 function toKey(row: Row): ApiKey {

@@ -15,7 +15,7 @@
  * - Clients leave different characters unencoded in paths and queries, or encode a key's slashes. S3 decodes and
  *   encodes again; a client that signed just what it sent is tried second.
  */
-import { createHash, createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, hash } from "node:crypto";
 import { type ErrorDetails, invalidArgument, S3Error } from "../errors.ts";
 import { canonicalRequests, parseQuery, type QueryPair, type SignedRequest } from "./canonical.ts";
 import {
@@ -67,7 +67,7 @@ export interface VerifyOptions {
 
 const ALGORITHM = "AWS4-HMAC-SHA256";
 const MAX_SKEW_MS = 15 * 60 * 1000;
-const EMPTY_SHA256 = createHash("sha256").digest("hex");
+const EMPTY_SHA256 = hash("sha256", "");
 
 /**
  * Verifies a request's signature. undefined: it carries none at all (anonymous).
@@ -128,8 +128,10 @@ export function trailerSignature(stream: SignedStream, previousSignature: string
 
 /** Compares in constant time: how much of a guess is right must not show. */
 export function isSameSignature(calculated: string, provided: string): boolean {
-  const [a, b] = [Buffer.from(calculated), Buffer.from(provided)];
-  return a.length === b.length && timingSafeEqual(a, b);
+  if (calculated.length !== provided.length) return false;
+  let difference = 0;
+  for (let i = 0; i < calculated.length; i++) difference |= calculated.charCodeAt(i) ^ provided.charCodeAt(i);
+  return difference === 0;
 }
 
 function streamSignature(stream: SignedStream, algorithm: string, rest: string[]): string {
@@ -237,5 +239,5 @@ function hmac(key: string | Uint8Array, text: string): Buffer {
 }
 
 function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+  return hash("sha256", text);
 }

@@ -31,7 +31,8 @@ export async function authenticate(ctx: Context): Promise<Caller | undefined> {
     },
   );
   if (!verified) return undefined;
-  if (verified.sessionToken === undefined) ctx.execution.waitUntil(noteUse(env, verified.accessKeyId));
+  const noted = verified.sessionToken === undefined ? noteUse(env, verified.accessKeyId) : undefined;
+  if (noted) ctx.execution.waitUntil(noted);
   const headers = verified.isPresigned ? withHoisted(request.headers, target.rawQuery) : request.headers;
   return { identity: identity!, region: verified.region, payload: verified.payload, headers };
 }

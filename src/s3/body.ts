@@ -32,6 +32,9 @@ import { ChunkedDecoder } from "./chunked.ts";
 /** S3's limit for one PUT: 5 GiB. */
 export const MAX_PUT_BYTES = 5 * 1024 ** 3;
 const READ_BYTES = 64 * 1024;
+/** Up to here a body can be had at once: what the store keeps inline, and framing around it. */
+const WHOLE_BYTES = 8 * 1024;
+const FRAMED_BYTES = 64 * 1024;
 
 /**
  * The body of PutObject or UploadPart, without framing. Throws MissingContentLength, EntityTooLarge, InvalidArgument,
@@ -49,14 +52,28 @@ export function takeBody(request: Request, payload: Payload): Body {
   const source = request.body ?? emptyStream();
   const md5 = contentMd5(request.headers);
   const sha256 = payload.kind === "hash" ? payload.sha256 : undefined;
-  if (!intake.isNeeded) return { size, stream: source, md5, sha256, ...knownSha256(announced, sha256) };
+  const whole = size <= WHOLE_BYTES ? wholeBody(request, intake) : undefined;
+  if (!intake.isNeeded) return { size, stream: source, whole, md5, sha256, ...knownSha256(announced, sha256) };
   let failure: S3Error | undefined;
-  const stream = streamOf(readPieces(source, intake), (error) => {
-    failure = isS3Error(error) ? error : undefined;
-  });
-  // One of length 0 is taken as read by R2 and by Response alike, whatever its source says (measured).
-  const known = size === 0 ? stream : stream.pipeThrough(new FixedLengthStream(size));
-  return { size, stream: known, md5, sha256, checksum: () => intake.checksum, failure: () => failure };
+  const decoded = () => {
+    const stream = streamOf(readPieces(source, intake), (error) => {
+      failure = isS3Error(error) ? error : undefined;
+    });
+    // One of length 0 is taken as read by R2 and by Response alike, whatever its source says (measured).
+    return size === 0 ? stream : stream.pipeThrough(new FixedLengthStream(size));
+  };
+  return {
+    size,
+    // Made when it is asked for: who takes the whole needs none.
+    get stream() {
+      return decoded();
+    },
+    whole,
+    md5,
+    sha256,
+    checksum: () => intake.checksum,
+    failure: () => failure,
+  };
 }
 
 /**
@@ -160,6 +177,20 @@ function knownSha256(announced: AnnouncedChecksum | undefined, payloadSha256: st
   if (payloadSha256 && payloadSha256 !== sha256) throw checksumMismatch(algorithm);
   const checksum = () => ({ algorithm, type: "FULL_OBJECT" as const, value });
   return { sha256, checksum, ...(!payloadSha256 && { sha256Mismatch: checksumMismatch(algorithm) }) };
+}
+
+/** A small body at once, if the client says how long it is with its framing. */
+function wholeBody(request: Request, intake: Intake): (() => Promise<Uint8Array>) | undefined {
+  const length = readSize(request.headers, "content-length");
+  if (length === undefined || length > FRAMED_BYTES) return undefined;
+  return async () => {
+    const raw = await request.arrayBuffer().catch(() => {
+      throw new S3Error("IncompleteBody");
+    });
+    const bytes = intake.isNeeded ? intake.push(new Uint8Array(raw)) : new Uint8Array(raw);
+    if (intake.isNeeded) intake.end();
+    return bytes;
+  };
 }
 
 /** Yields what is to be stored, the last piece only when all has been verified. */

@@ -28,7 +28,7 @@ export const CopyObject = operation("PUT /:bucket/:key+|x-amz-copy-source", "put
   const written = await putObject(ctx.env, ctx.entry, ctx.key, description, body, writeConditions(ctx.headers));
   const headers = writtenHeaders(written);
   if (source.versionId !== undefined) headers.set("x-amz-copy-source-version-id", source.versionId);
-  return xmlResponse(xml("CopyObjectResult", copyResult(written)), { headers });
+  return xmlResponse(xml("CopyObjectResult", copyResult(written)), { headers: Object.fromEntries(headers) });
 });
 
 /** Throws InvalidRequest for more than one PUT takes. */

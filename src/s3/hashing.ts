@@ -18,6 +18,8 @@ export function withChecksum(body: Body, algorithm: ChecksumAlgorithm): Body {
   const tapped = body.stream.pipeThrough(tap);
   return {
     ...body,
+    // Its bytes would pass by the hash.
+    whole: undefined,
     // Nobody reads a FixedLengthStream of no bytes, and the checksum would never be told.
     stream: body.size === 0 ? tapped : tapped.pipeThrough(new FixedLengthStream(body.size)),
     checksum: () => ({ algorithm, type: "FULL_OBJECT", value: value! }),

@@ -56,8 +56,14 @@ export function contentHeaders(headers: Headers): ContentHeaders {
   return result;
 }
 
+/**
+ * Headers of an answer on their way: a Headers object is made of all at once, since each that is set on one by itself
+ * costs a call out of JavaScript.
+ */
+export type AnswerHeaders = Map<string, string>;
+
 /** Sets what GET and HEAD say of a version. */
-export function describeVersion(headers: Headers, found: Found, version: Version): void {
+export function describeVersion(headers: AnswerHeaders, found: Found, version: Version): void {
   for (const [name, value] of Object.entries(version.headers)) headers.set(name, value);
   headers.set("content-type", version.headers["content-type"] || DEFAULT_CONTENT_TYPE);
   if (version.headers["x-amz-storage-class"] === "STANDARD") headers.delete("x-amz-storage-class");
@@ -72,20 +78,20 @@ export function describeVersion(headers: Headers, found: Found, version: Version
 }
 
 /** Sets the validators of a version: ETag, Last-Modified and, in a bucket that is or was versioned, its id. */
-export function identifyVersion(headers: Headers, version: Version, isVersioned: boolean): void {
+export function identifyVersion(headers: AnswerHeaders, version: Version, isVersioned: boolean): void {
   headers.set("etag", `"${version.etag}"`);
   headers.set("last-modified", new Date(lastModified(version)).toUTCString());
   if (isVersioned) headers.set("x-amz-version-id", shownVersionId(version));
 }
 
 /** What the answer to a write says: of the object for PutObject, of the encryption and version id for all. */
-export function writtenHeaders(written: Written): Headers {
-  const headers = new Headers({ "x-amz-server-side-encryption": "AES256" });
+export function writtenHeaders(written: Written): AnswerHeaders {
+  const headers = new Map([["x-amz-server-side-encryption", "AES256"]]);
   if (written.isVersioned) headers.set("x-amz-version-id", shownVersionId(written.version));
   return headers;
 }
 
-export function writeChecksum(headers: Headers, checksum: Checksum | null): void {
+export function writeChecksum(headers: AnswerHeaders, checksum: Checksum | null): void {
   if (!checksum) return;
   headers.set(`x-amz-checksum-${checksum.algorithm.toLowerCase()}`, checksum.value);
   headers.set("x-amz-checksum-type", checksum.type);

@@ -31,7 +31,7 @@ export function readMetadata(headers: Headers): Record<string, string> {
   return Object.fromEntries(metadata);
 }
 
-export function writeMetadata(headers: Headers, metadata: Record<string, string>): void {
+export function writeMetadata(headers: Map<string, string>, metadata: Record<string, string>): void {
   for (const [name, value] of Object.entries(metadata)) headers.set(PREFIX + name, encodeWords(value));
 }
 

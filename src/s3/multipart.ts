@@ -83,7 +83,7 @@ export const CompleteMultipartUpload = operation("POST /:bucket/:key+?uploadId",
       ["ETag", `"${etag}"`],
       ...checksumElements(checksum),
     ]),
-    { headers: writtenHeaders(written) },
+    { headers: Object.fromEntries(writtenHeaders(written)) },
   );
 });
 

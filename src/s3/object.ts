@@ -13,7 +13,14 @@ import { takeBody } from "./body.ts";
 import { type ByteRange, evaluateConditions, parseRange, writeConditions } from "./conditions.ts";
 import type { Context } from "./context.ts";
 import { findExisting } from "./find.ts";
-import { describe, describeVersion, identifyVersion, writeChecksum, writtenHeaders } from "./headers.ts";
+import {
+  type AnswerHeaders,
+  describe,
+  describeVersion,
+  identifyVersion,
+  writeChecksum,
+  writtenHeaders,
+} from "./headers.ts";
 import { operation } from "./operation.ts";
 import { readPartNumber } from "./page.ts";
 
@@ -27,7 +34,7 @@ export const PutObject = operation("PUT /:bucket/:key+", "put-object", async (ct
   const headers = writtenHeaders(written);
   headers.set("etag", `"${written.version.etag}"`);
   writeChecksum(headers, written.version.checksum);
-  return new Response(null, { headers });
+  return new Response(null, { headers: Object.fromEntries(headers) });
 });
 
 export const GetObject = operation("GET /:bucket/:key+", "get-object", (ctx) => read(ctx));
@@ -39,7 +46,7 @@ async function read(ctx: Context): Promise<Response> {
   const overrides = responseOverrides(ctx);
   const { found, version } = await findExisting(ctx);
   const validators = { etag: version.etag, lastModified: lastModified(version) };
-  const headers = new Headers();
+  const headers: AnswerHeaders = new Map();
   if (evaluateConditions(ctx.headers, validators) === "notModified") return notModified(headers, found, version);
   describeVersion(headers, found, version);
   for (const [name, value] of overrides) headers.set(name, value);
@@ -54,15 +61,16 @@ async function read(ctx: Context): Promise<Response> {
   if (isWhole && ctx.headers.get("x-amz-checksum-mode") === "ENABLED") writeChecksum(headers, version.checksum);
   headers.set("content-length", String(range?.length ?? version.size));
   const body = ctx.method === "HEAD" ? null : await found.read(range);
-  return new Response(body, { status: range && range.length > 0 ? 206 : 200, headers, encodeBody: "manual" });
+  const status = range && range.length > 0 ? 206 : 200;
+  return new Response(body, { status, headers: Object.fromEntries(headers), encodeBody: "manual" });
 }
 
-function notModified(headers: Headers, found: Found, version: Version): Response {
+function notModified(headers: AnswerHeaders, found: Found, version: Version): Response {
   identifyVersion(headers, version, found.versioning !== "Unversioned");
   for (const name of ["cache-control", "expires"]) {
     if (version.headers[name]) headers.set(name, version.headers[name]);
   }
-  return new Response(null, { status: 304, headers });
+  return new Response(null, { status: 304, headers: Object.fromEntries(headers) });
 }
 
 /** The piece that Range or partNumber asks for; undefined: the whole. Throws InvalidRange, InvalidPartNumber. */

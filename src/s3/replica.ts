@@ -52,7 +52,7 @@ async function takePiece(ctx: Context, claims: Claims, header: PieceHeader): Pro
     await ctx.request.body?.cancel();
   } else {
     const upload = await openReplicaUpload(ctx.env, ctx.entry, key, { ...claims, versionId });
-    const body = { ...takeBody(ctx.request, ctx.payload), md5: piece.md5 };
+    const body = Object.assign(takeBody(ctx.request, ctx.payload), { md5: piece.md5 });
     await putPart(ctx.env, upload, piece.partNumber, body, piece);
   }
   return entry ? await receive(ctx, claims, [{ entry, inline: new Uint8Array() }]) : [];

@@ -5,7 +5,7 @@
  * the old body. R2 verifies SHA-256 or MD5 itself (one of them a put) and always tells the MD5, so the bytes of a plain
  * PUT never pass through JavaScript, which would cap them at some 200 MiB/s.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { S3Error } from "../errors.ts";
 import type { Checksum } from "./versions.ts";
 
@@ -18,6 +18,8 @@ export interface Body {
   size: number;
   /** Errors (never ends early) if what it carries is not what was promised. */
   stream: ReadableStream<Uint8Array>;
+  /** the bytes at once, in the place of the stream: of a small body, where a stream costs more than what it carries */
+  whole?: () => Promise<Uint8Array>;
   /** lower-case hex; verified here */
   sha256?: string;
   md5?: string;
@@ -66,8 +68,8 @@ export async function storeBody(env: BlobsEnv, owner: BlobOwner, body: Body): Pr
 
 async function takeInline(body: Body): Promise<StoredBody> {
   const bytes = await collect(body);
-  const md5 = createHash("md5").update(bytes).digest("hex");
-  if (body.sha256 && createHash("sha256").update(bytes).digest("hex") !== body.sha256) {
+  const md5 = hash("md5", bytes);
+  if (body.sha256 && hash("sha256", bytes) !== body.sha256) {
     throw sha256Mismatch(body);
   }
   if (body.md5 && md5 !== body.md5) throw new S3Error("BadDigest");
@@ -80,11 +82,12 @@ function sha256Mismatch(body: Body): S3Error {
 
 async function collect(body: Body): Promise<Uint8Array> {
   // Native: `for await` over the stream took a twentieth of a small PUT.
-  const buffer = await new Response(body.stream).arrayBuffer().catch((error) => {
+  const whole = body.whole ?? (async () => new Uint8Array(await new Response(body.stream).arrayBuffer()));
+  const bytes = await whole().catch((error) => {
     throw body.failure?.() ?? (error instanceof S3Error ? error : new S3Error("IncompleteBody"));
   });
-  if (buffer.byteLength !== body.size) throw new S3Error("IncompleteBody");
-  return new Uint8Array(buffer);
+  if (bytes.length !== body.size) throw new S3Error("IncompleteBody");
+  return bytes;
 }
 
 /** What a blob is for: stands in its customMetadata, so that the scrub can tell whether anything names it. */
@@ -112,24 +115,29 @@ export async function storeSegment(
   let stored: R2Object;
   try {
     // R2 never reads a FixedLengthStream of no bytes, so what stands behind it would go unverified.
-    const bytes = body.size === 0 ? await collect(body) : body.stream;
+    const bytes = body.whole || body.size === 0 ? await collect(body) : body.stream;
     stored = await env.BLOBS.put(r2Key, bytes, { ...digest, customMetadata });
   } catch (error) {
     throw body.failure?.() ?? putFailure(error, body);
   }
   const md5 = Buffer.from(stored.checksums.md5!).toString("hex");
   if (body.md5 && md5 !== body.md5) {
-    await env.BLOBS.delete(r2Key);
+    await dropBody(env, r2Key);
     throw new S3Error("BadDigest");
   }
   return { md5, checksum: body.checksum?.() ?? null, r2Key };
+}
+
+/** Removes a body that no row names. One that can't be removed now is left to the scrub: the answer stays what it is. */
+export async function dropBody(env: BlobsEnv, r2Key: string): Promise<void> {
+  await env.BLOBS.delete(r2Key).catch(() => undefined);
 }
 
 function putFailure(error: unknown, body: Body): unknown {
   const message = String(error);
   // 10037: the checksum that was handed to R2 isn't that of the bytes.
   if (message.includes("10037")) return body.sha256 ? sha256Mismatch(body) : new S3Error("BadDigest");
-  // A client that goes away, or sends fewer bytes than it said, breaks the stream under R2.
+  // A client that goes away, or sends fewer bytes than it said, breaks the stream under R2. R2's own failures have a number.
   if (/FixedLengthStream|Network connection lost|disconnected|premature|other side/i.test(message)) {
     return new S3Error("IncompleteBody");
   }

@@ -6,6 +6,7 @@ import { S3Error } from "../errors.ts";
 import {
   type Body,
   BodyLostError,
+  dropBody,
   listSegments,
   type Range,
   readInline,
@@ -16,8 +17,9 @@ import {
 } from "./bodies.ts";
 import type { Versioning } from "./buckets.ts";
 import { type Draft, isSameReplica, type Operation, removedHere, type Stored, type WriteConditions } from "./decide.ts";
+import { type FoundRow, findRow, SEGMENTS } from "./reads.ts";
 import type { Outcome } from "./sequencer.ts";
-import { commitAll, commitOne } from "./slots.ts";
+import { commitAll, commitOne, findCurrent } from "./slots.ts";
 import {
   type Description,
   fromRow,
@@ -27,7 +29,6 @@ import {
   shownVersionId,
   slotOf,
   type Version,
-  type VersionRow,
 } from "./versions.ts";
 
 export type { Body } from "./bodies.ts";
@@ -106,7 +107,7 @@ async function commitBody(env: Env, place: Place, operation: Operation, r2Key: s
     return written(await commitOne(env, place, operation));
   } catch (error) {
     const isCertain = error instanceof S3Error && !["ServiceUnavailable", "OperationAborted"].includes(error.code);
-    if (r2Key && isCertain) await env.BLOBS.delete(r2Key);
+    if (r2Key && isCertain) await dropBody(env, r2Key);
     throw error;
   }
 }
@@ -191,16 +192,6 @@ export async function hasReplica(env: Pick<Env, "INDEX">, version: Version): Pro
   return present !== undefined;
 }
 
-interface FoundRow extends VersionRow {
-  versioning: Versioning;
-  body: string | null;
-  /** JSON: the first segments, read with the version, for they go with it */
-  segments: string | null;
-  failed: number;
-  reason: string | null;
-  pending: number;
-}
-
 /** A version found, with what is needed to give its body. */
 export class Found {
   /** of its bucket */
@@ -218,7 +209,7 @@ export class Found {
     this.#env = env;
     this.versioning = row.versioning;
     this.#inline = row.body;
-    this.#segments = JSON.parse(row.segments ?? "[]") as Segment[];
+    this.#segments = row.segments ?? [];
     this.version = row.version_id === null ? undefined : fromRow(row);
     this.replicationStatus = this.version && statusOf(this.version, row);
     this.replicationFailure = row.failed ? (row.reason ?? "SrcBucketReplicationConfigMissing") : undefined;
@@ -280,47 +271,13 @@ function statusOf(version: Version, row: Pick<FoundRow, "failed" | "pending">): 
   return row.pending ? "PENDING" : "COMPLETED";
 }
 
-/** Segments that are read together with a version. */
-const SEGMENTS = 100;
-
-const SEGMENTS_JSON = `(SELECT json_group_array(json_object('partNumber', s.part_number, 'offset', s.offset, 'size', s.size,
-    'md5', s.md5, 'checksum', s.checksum, 'r2Key', s.r2_key))
-  FROM (SELECT * FROM segments s WHERE s.bucket_id = v.bucket_id AND s.key = v.key AND s.version_id = v.version_id
-    ORDER BY s.offset LIMIT ${SEGMENTS + 1}) s)`;
-
-const OF_VERSION = "o.link_id = l.value AND o.slot = (?3 + 0) AND o.version_id = v.version_id AND o.key = v.key";
-
-// Parameters as expressions: SQLite plans a statement anew when one that its planner looked at is bound to another
-// value, which took a tenth of a GET. An expression it doesn't look into.
-const BUCKET = "(?1 + 0)";
-const KEY = "(?2 || '')";
-
 /**
- * The current version of a key, or the one by id (`null` for the null version), with its bucket: one trip to INDEX.
+ * The current version of a key, or the one by id (`null` for the null version), with its bucket: one trip.
  * Throws NoSuchBucket. An absent version is no error here.
  */
 export async function findObject(env: Env, place: Place, key: string, versionId?: string): Promise<Found> {
-  const version =
-    versionId === undefined
-      ? `v.version_id = (SELECT version_id FROM versions WHERE bucket_id = ${BUCKET} AND key = ${KEY} ORDER BY version_id DESC LIMIT 1)`
-      : versionId === "null"
-        ? "v.is_null = 1"
-        : "v.version_id = (?4 || '')";
-  const statement = env.INDEX.prepare(
-    `SELECT v.*, i.body, b.versioning, ${SEGMENTS_JSON} AS segments,
-       EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN failed o WHERE ${OF_VERSION})
-         OR EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o CROSS JOIN links k
-           WHERE ${OF_VERSION} AND k.link_id = o.link_id AND k.state = 'removed') AS failed,
-       (SELECT o.reason FROM json_each(v.bound) l CROSS JOIN failed o WHERE ${OF_VERSION} LIMIT 1) AS reason,
-       EXISTS (SELECT 1 FROM json_each(v.bound) l CROSS JOIN outbox o WHERE ${OF_VERSION}) AS pending
-     FROM buckets b
-       LEFT JOIN versions v ON v.bucket_id = b.bucket_id AND v.key = ${KEY} AND ${version}
-       LEFT JOIN inline_bodies i ON i.bucket_id = v.bucket_id AND i.key = v.key AND i.version_id = v.version_id
-     WHERE b.bucket_id = ${BUCKET} AND b.state = 'active' LIMIT 1`,
-  );
-  const binds = [place.bucketId, key, slotOf(key, place.slots)];
-  const byId = versionId !== undefined && versionId !== "null";
-  const row = await statement.bind(...binds, ...(byId ? [versionId] : [])).first<FoundRow>();
+  const slot = { bucketId: place.bucketId, slot: slotOf(key, place.slots) };
+  const row = versionId === undefined ? await findCurrent(env, slot, key) : await findRow(env, slot, key, versionId);
   if (!row) throw new S3Error("NoSuchBucket");
   return new Found(env, row);
 }

@@ -6,7 +6,7 @@
  *
  * This file has the type, its row, and the statements that read rows. What writes them is commit.ts.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { S3Error } from "../errors.ts";
 import { millisecondsOf } from "./clock.ts";
 
@@ -175,7 +175,7 @@ export function digestOf(
 ): number {
   const tags = Object.entries(version.tags).sort(([a], [b]) => (a < b ? -1 : 1));
   const facts = [version.key, version.versionId, version.size, version.etag, version.isDeleteMarker, tags];
-  return createHash("sha256").update(JSON.stringify(facts)).digest().readUIntBE(0, 5);
+  return Number.parseInt(hash("sha256", JSON.stringify(facts)).slice(0, 10), 16);
 }
 
 /** The version as a delete marker, a body, or nothing: the state of a key that conditions are decided on. */

@@ -41,7 +41,7 @@ describe("User metadata", () => {
       ["__proto__", "p"],
       ["colour", "red"],
     ]);
-    const headers = new Headers();
+    const headers = new Map();
     writeMetadata(headers, { name: "ü" });
     expect(headers.get("x-amz-meta-name")).toBe("=?UTF-8?B?w7w=?=");
   });

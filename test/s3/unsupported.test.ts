@@ -23,8 +23,6 @@ describe("What S3 has and we don't", () => {
     ["GET", "/bucket?object-lock", "GetObjectLockConfiguration"],
     ["PUT", "/bucket?tagging", "PutBucketTagging"],
     ["POST", "/bucket", "PostObject"],
-    ["PUT", "/bucket/k?tagging", "PutObjectTagging"],
-    ["DELETE", "/bucket/k?tagging", "DeleteObjectTagging"],
     ["GET", "/bucket/k?attributes", "GetObjectAttributes"],
     ["PUT", "/bucket/k?retention", "PutObjectRetention"],
     ["POST", "/bucket/k?restore", "RestoreObject"],
