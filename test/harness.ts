@@ -61,6 +61,11 @@ abstract class Server {
     return this.local.api;
   }
 
+  /** The runner's own door. */
+  get runner(): string {
+    return this.local.runner;
+  }
+
   get organizations(): Record<OrganizationName, Organization> {
     const [main, alt] = this.local.organizations;
     return { main: main!, alt: alt! };
@@ -70,6 +75,23 @@ abstract class Server {
     const found = this.zones.find(({ name }) => name === zone);
     if (!found) throw new Error(`there is no zone ${zone}`);
     return found.endpoint;
+  }
+
+  /** Keeps a zone from clients and the other zones, or from those alone; gives how many requests it broke off. */
+  async cut(zone: string, from: "all" | "zones" = "all"): Promise<number> {
+    return await this.#turn(`${zone}/cut?from=${from}`);
+  }
+
+  /** Brings a zone back that was cut. */
+  async heal(zone: string): Promise<void> {
+    await this.#turn(`${zone}/heal`);
+  }
+
+  async #turn(path: string): Promise<number> {
+    const response = await fetch(`${this.runner}/zones/${path}`, { method: "POST" });
+    const answer = (await response.json()) as { dropped: number; error?: string };
+    if (!response.ok) throw new Error(answer.error);
+    return answer.dropped;
   }
 
   /** A client at a zone's endpoint. It tries once, so that a test sees every error. */
@@ -181,16 +203,19 @@ export async function startServer(stateDir: string, flags: string[] = []): Promi
   });
   const output: string[] = [];
   createInterface(child.stderr).on("line", (line) => output.push(line));
-  for await (const line of createInterface(child.stdout)) {
-    output.push(line);
-    if (line === "ready") return new ServerProcess(child, stateDir, output);
-  }
-  throw new Error(`the server did not start:\n${output.join("\n")}`);
+  await new Promise<void>((ready, fail) => {
+    createInterface(child.stdout).on("line", (line) => {
+      output.push(line);
+      if (line === "ready") ready();
+    });
+    child.once("close", () => fail(new Error(`the server did not start:\n${output.join("\n")}`)));
+  });
+  return new ServerProcess(child, stateDir, output);
 }
 
 export class ServerProcess extends Server {
   readonly process: ChildProcess;
-  /** lines that it printed, of both streams */
+  /** lines that it printed so far, of both streams */
   readonly output: string[];
   readonly #stateDir: string;
 

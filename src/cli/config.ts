@@ -32,6 +32,8 @@ interface Local {
   api: string;
   zones: ZoneEndpoint[];
   organizations: { name: string; key: string; secret: string }[];
+  /** the runner's own door */
+  runner?: string;
 }
 
 const KEYS = ["ZONAL_API_KEY", "EXOSCALE_API_KEY", "EXOSCALE_KEY", "CLOUDSTACK_KEY", "CLOUDSTACK_API_KEY"];
@@ -61,6 +63,18 @@ export function readConfig(env: Variables, folder: string, organization: string 
     zones: ours?.zones,
     defaultZone: first(env, ["ZONAL_ZONE", "EXOSCALE_ZONE"]) ?? ours?.zones[0]?.name ?? "ch-dk-2",
   };
+}
+
+/** Address of the local runner's own door. Throws, saying what is missing, where local.json doesn't tell it. */
+export function readRunner(env: Variables, folder: string): string {
+  const local = readLocal(env, folder);
+  if (!local) {
+    throw new Error(
+      "no local server: there is no .zonal/local.json here or in a folder above. Run this where `npm start` was run, or set ZONAL_LOCAL",
+    );
+  }
+  if (typeof local.runner !== "string") throw new Error("local.json names no runner: start the local server again");
+  return local.runner;
 }
 
 type Credentials = Pick<Config, "key" | "secret">;

@@ -18,7 +18,8 @@ interface ListOptions {
 interface BucketUsage {
   name: string;
   "zone-name": string;
-  size: number;
+  /** absent where the zone can't be reached */
+  size?: number;
   "created-at": string;
 }
 type Numbered = Listed & { versionNumber?: number };
@@ -114,6 +115,6 @@ function listing(prefixes: string[], objects: Numbered[]): Result {
   };
 }
 
-function sizeCell(size: number): string {
-  return `${humanSize(size).padStart(6)} `;
+function sizeCell(size: number | undefined): string {
+  return `${(size === undefined ? "-" : humanSize(size)).padStart(6)} `;
 }

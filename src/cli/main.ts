@@ -11,6 +11,7 @@ import { addDelete } from "./delete.ts";
 import { addDownload } from "./download.ts";
 import { addApiKey, addRole } from "./iam.ts";
 import { addList } from "./list.ts";
+import { addLocal } from "./local.ts";
 import { addReplication } from "./replication.ts";
 import { addCreate, addShow } from "./storage.ts";
 import { addUpload } from "./upload.ts";
@@ -68,6 +69,7 @@ function build(): Command {
   addReplication(bucket);
 
   addZone(program);
+  addLocal(program);
   return program;
 }
 

@@ -3,8 +3,11 @@
  */
 import { build } from "esbuild";
 
-/** The module's text, with an inline source map so that stacks name the files of `src`. */
-export async function bundle(entry: string): Promise<string> {
+/**
+ * The module's text, with an inline source map so that stacks name the files of `src`. `beside` names modules that the
+ * Worker will find beside this one.
+ */
+export async function bundle(entry: string, beside: string[] = []): Promise<string> {
   const { outputFiles } = await build({
     entryPoints: [entry],
     bundle: true,
@@ -12,7 +15,7 @@ export async function bundle(entry: string): Promise<string> {
     format: "esm",
     target: "es2024",
     conditions: ["workerd", "worker", "import"],
-    external: ["cloudflare:*", "node:*"],
+    external: ["cloudflare:*", "node:*", ...beside],
     sourcemap: "inline",
     sourcesContent: false,
     logLevel: "silent",

@@ -8,12 +8,15 @@
 import { join, resolve } from "node:path";
 import type { Miniflare } from "miniflare";
 import { bundle } from "./bundle.ts";
+import { Door, type ZoneSwitch } from "./door.ts";
+import { Output, type Printed } from "./log.ts";
 import { migrate } from "./migrations.ts";
 import { createOrganizations } from "./organizations.ts";
 import { choosePorts, type PortRequest } from "./ports.ts";
 import { end, STATE_VARIABLE, workerdsOf } from "./processes.ts";
+import { Stacks } from "./stacks.ts";
 import { type Organization, State } from "./state.ts";
-import { HOST, type Placement, type Shared, workerOptions } from "./workers.ts";
+import { HOST, type Placement, type Shared, SWITCH_BINDING, workerOptions, ZONE_MODULE } from "./workers.ts";
 import { readWrangler, type WorkerDescription } from "./wrangler.ts";
 import { chooseZones, describeZone } from "./zones.ts";
 
@@ -27,8 +30,10 @@ export interface RunnerOptions {
   apiPort: number;
   /** in place of both: those of an earlier run, zones first */
   ports?: number[];
-  /** over those of wrangler.toml, for every Worker */
+  /** over those of wrangler.toml, for every Worker; LOG is off unless this says otherwise */
   vars?: Record<string, unknown>;
+  /** where goes what the Workers print; their log lines as they come, by default */
+  output?: Output;
   /** gives the bundled Worker of an entry file (as wrangler.toml names it); esbuild by default */
   script?: (main: string) => Promise<string>;
   /** milliseconds between two calls of each zone's `scheduled()`; 0: only `runScheduled` calls it */
@@ -39,6 +44,8 @@ export interface RunnerOptions {
 export interface Local {
   api: string;
   portal: string;
+  /** the runner's own door */
+  runner: string;
   zones: { name: string; endpoint: string }[];
   organizations: Organization[];
 }
@@ -52,18 +59,21 @@ export class Runner {
   /** of the zones, then of the control API */
   readonly ports: number[];
   readonly #miniflare: Miniflare;
+  readonly #door: Door;
   readonly #state: State;
   readonly #workerNames: Map<string, string>;
   #timer: NodeJS.Timeout | undefined;
 
-  private constructor(miniflare: Miniflare, state: State, plan: Plan) {
+  private constructor({ miniflare, door }: Running, state: State, plan: Plan) {
     this.#miniflare = miniflare;
+    this.#door = door;
     this.#state = state;
     this.ports = plan.placements.map(({ port }) => port);
     this.#workerNames = new Map(plan.zones.map((zone) => [zone.name, zone.workerName]));
     this.local = {
       api: plan.apiEndpoint,
       portal: new URL("/", plan.apiEndpoint).href,
+      runner: door.url,
       zones: plan.zones.map(({ name, endpoint }) => ({ name, endpoint })),
       organizations: state.secrets.organizations,
     };
@@ -72,18 +82,19 @@ export class Runner {
   /** Returns when everything answers and local.json is written. Throws what a person can mend as a plain Error. */
   static async start(options: RunnerOptions): Promise<Runner> {
     const state = await State.open(options.state);
-    let miniflare: Miniflare | undefined;
+    let running: Running | undefined;
     try {
       const plan = await makePlan(options, state);
-      miniflare = await startMiniflare(options, state, plan);
-      await applyMigrations(miniflare, plan);
+      running = await startMiniflare(options, state, plan);
+      await applyMigrations(running.miniflare, plan);
       await createOrganizations(plan.apiEndpoint, state);
-      const runner = new Runner(miniflare, state, plan);
+      const runner = new Runner(running, state, plan);
       state.saveLocal(runner.local);
       runner.#schedule(options.scheduleEvery ?? 60_000);
       return runner;
     } catch (error) {
-      await miniflare?.dispose();
+      await running?.door.close();
+      await running?.miniflare.dispose();
       state.close();
       throw error;
     }
@@ -103,6 +114,7 @@ export class Runner {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    await this.#door.close();
     await this.#miniflare.dispose();
     this.#state.close();
   }
@@ -172,29 +184,63 @@ function portRequests({ port, apiPort, ports }: RunnerOptions, zones: { name: st
   return [...ofZones, { port: ports?.at(-1) ?? apiPort, purpose: "control API", flag: "--api-port" }];
 }
 
-async function startMiniflare(options: RunnerOptions, state: State, plan: Plan): Promise<Miniflare> {
-  const [scripts, { Log, LogLevel, Miniflare }] = await Promise.all([bundleAll(options, plan), import("miniflare")]);
+/** Miniflare, and the door to it. */
+interface Running {
+  miniflare: Miniflare;
+  door: Door;
+}
+
+async function startMiniflare(options: RunnerOptions, state: State, plan: Plan): Promise<Running> {
+  const [scripts, switchScript, { Log, LogLevel, Miniflare }] = await Promise.all([
+    bundleAll(options, plan),
+    bundle(join(import.meta.dirname, "switch.ts"), [ZONE_MODULE]),
+    import("miniflare"),
+  ]);
   const { ROOT_KEY, ADMIN_TOKEN } = state.secrets;
   const shared: Shared = { ...plan, secrets: { ROOT_KEY, ADMIN_TOKEN }, vars: options.vars ?? {} };
+  /** Miniflare's own warnings would stand among the log lines. */
+  class ErrorLog extends Log {
+    override log(message: string): void {
+      console.error(message);
+    }
+  }
+  const output = options.output ?? new Output("json");
+  output.expectZones(plan.zones.map(({ name }) => name));
+  const workers = plan.placements.map((placement, index) => {
+    const script = scripts.get(placement.worker.main)!;
+    return workerOptions({ ...placement, script, switchScript: plan.zones[index] && switchScript }, shared);
+  });
+  const stacks = new Stacks(workers);
   const miniflare = new Miniflare({
-    workers: plan.placements.map((placement) =>
-      workerOptions({ ...placement, script: scripts.get(placement.worker.main)! }, shared),
-    ),
+    workers,
     host: HOST,
     resourcePersistencePath: state.data,
     unsafeRuntimeEnv: { [STATE_VARIABLE]: state.folder },
     cf: false, // or it would ask workers.cloudflare.com where we are
     enableDevRegistry: false,
     logRequests: false,
-    log: new Log(LogLevel.WARN),
+    log: new ErrorLog(LogLevel.WARN),
+    handleStructuredLogs: ({ level, message }: Printed) => output.print({ level, message: stacks.resolve(message) }),
   });
   try {
     await miniflare.ready;
+    return { miniflare, door: await openDoor(miniflare, plan, output) };
   } catch (error) {
     await miniflare.dispose();
     throw error;
   }
-  return miniflare;
+}
+
+async function openDoor(miniflare: Miniflare, plan: Plan, output: Output): Promise<Door> {
+  const workerNames = new Map(plan.zones.map(({ name, workerName }) => [name, workerName]));
+  return await Door.open({
+    zones: [...workerNames.keys()],
+    onCut: () => output.expectDrops(),
+    async switchOf(zone) {
+      const bindings = await miniflare.getBindings<Record<string, ZoneSwitch>>(workerNames.get(zone));
+      return bindings[SWITCH_BINDING]!;
+    },
+  });
 }
 
 async function bundleAll(options: RunnerOptions, plan: Plan): Promise<Map<string, string>> {

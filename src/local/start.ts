@@ -1,29 +1,40 @@
 /**
  * The command `npm start`: zones and control API on this machine, until it is told to stop.
  *
- * It prints `ready` on a line of its own when everything answers. SIGINT, SIGTERM and SIGHUP end it with 0.
+ * It prints `ready` on a line of its own when everything answers; what the zones log follows it, if it is asked for.
+ * SIGINT, SIGTERM and SIGHUP end it with 0.
  */
 import { join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { type LogFormat, Output } from "./log.ts";
 import { type Local, Runner, type RunnerOptions } from "./runner.ts";
 
 /** Where the CLI looks by itself. */
 const DEFAULT_STATE = resolve(".zonal");
 
 const USAGE = `npm start -- [--zones NAME,NAME...] [--port PORT] [--api-port PORT] [--state DIR]
+             [--log pretty|json] [--log-keys]
 
   --zones      zones to run (those of the state, else those of wrangler.toml)
   --port       port of the first zone; the others follow (9000; 0: any free ones)
   --api-port   port of the control API (9080; 0: any free one)
-  --state      folder that keeps all data and keys (.zonal)`;
+  --state      folder that keeps all data and keys (.zonal)
+  --log        lines of S3 operations, replication and sweeps on standard output, after "ready": pretty or json (off)
+  --log-keys   names of buckets and keys in those lines, too; without it they are told by numbers and request ids
 
-function readFlags(): RunnerOptions | undefined {
+Errors of the zones, and whatever else they print, go to standard error with or without --log.`;
+
+type Flags = RunnerOptions & { output: Output };
+
+function readFlags(): Flags | undefined {
   const { values } = parseArgs({
     options: {
       zones: { type: "string" },
       port: { type: "string", default: "9000" },
       "api-port": { type: "string", default: "9080" },
       state: { type: "string", default: ".zonal" },
+      log: { type: "string", default: "off" },
+      "log-keys": { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -33,7 +44,18 @@ function readFlags(): RunnerOptions | undefined {
     port: readPort("--port", values.port),
     apiPort: readPort("--api-port", values["api-port"]),
     state: resolve(values.state),
+    ...readLog(values.log, values["log-keys"]),
   };
+}
+
+function readLog(format: string, hasKeys: boolean): Pick<Flags, "vars" | "output"> {
+  if (!["pretty", "json", "off"].includes(format)) throw new Error(`--log: "${format}" is not pretty, json or off`);
+  if (format === "off") {
+    if (hasKeys) throw new Error("--log-keys: nothing is logged without --log");
+    return { output: new Output("pretty") };
+  }
+  const vars = { LOG: "on", ...(hasKeys && { LOG_KEYS: "1" }) };
+  return { vars, output: new Output(format as LogFormat, { isHeld: true }) };
 }
 
 function readPort(flag: string, value: string): number {
@@ -93,6 +115,7 @@ try {
     const runner = await Runner.start(options);
     stopOnSignal(runner);
     console.log(`${describe(runner.local, options.state)}\nready`);
+    options.output.release();
   } else {
     console.log(USAGE);
   }

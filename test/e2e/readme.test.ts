@@ -67,9 +67,10 @@ const MARK = "--- the next command ---";
 
 async function runAll(steps: Step[]): Promise<string[]> {
   // What arrives at the other side takes a moment; a person takes longer than that to type.
-  const patience = `until zonal storage show sos://my-source/policy.json | grep -q COMPLETED; do :; done`;
   const script = steps.map(({ command }) => {
-    const wait = command.startsWith("zonal storage list sos://my-destination") ? `${patience}\n` : "";
+    const [, key] = /^zonal storage list sos:\/\/my-destination\/(.*)/.exec(command) ?? [];
+    const source = `sos://my-source/${key || "policy.json"}`;
+    const wait = key === undefined ? "" : `until zonal storage show ${source} | grep -q COMPLETED; do :; done\n`;
     return `${wait}${command}\necho "${MARK}"`;
   });
   const env = {

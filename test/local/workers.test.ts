@@ -21,14 +21,25 @@ function bindings(environment: string): Record<string, unknown> {
 }
 
 describe("A local Worker", () => {
-  test.each(["ch-dk-2", "control"])("(%s) reaches the entrypoint Peer of every zone of the run", (environment) => {
-    for (const [binding, worker] of [
-      ["PEER_CH_DK_2", "zonal-ch-dk-2"],
-      ["PEER_AT_VIE_1", "zonal-at-vie-1"],
-      ["PEER_DE_FRA_1", "zonal-de-fra-1"],
-    ] as const) {
-      expect(bindings(environment)[binding]).toEqual({ type: "worker", worker, exportName: "Peer" });
-    }
+  test.each(["at-vie-1", "control"])(
+    "(%s) reaches the entrypoint Peer of every other zone of the run",
+    (environment) => {
+      for (const [binding, worker] of [
+        ["PEER_CH_DK_2", "zonal-ch-dk-2"],
+        ["PEER_DE_FRA_1", "zonal-de-fra-1"],
+      ] as const) {
+        expect(bindings(environment)[binding]).toEqual({ type: "worker", worker, exportName: "Peer" });
+      }
+    },
+  );
+
+  test("reaches itself, and its switch, by entrypoints of their own", () => {
+    const own = { type: "worker", worker: "zonal-ch-dk-2" };
+    expect(bindings("ch-dk-2")).toMatchObject({
+      PEER_CH_DK_2: { ...own, exportName: "LocalPeer" },
+      SWITCH: { ...own, exportName: "Switch" },
+    });
+    expect(bindings("control")).not.toHaveProperty("SWITCH");
   });
 
   test("is told the local endpoints in place of production's, and that it runs locally", () => {
@@ -37,6 +48,7 @@ describe("A local Worker", () => {
       ZONES: { type: "json", value: [{ name: "ch-dk-2", number: 1, endpoint: "http://127.0.0.1:9000" }, {}, {}] },
       API_ENDPOINT: { type: "text", value: "http://127.0.0.1:9080/v2" },
       LOCAL: { type: "text", value: "1" },
+      LOG: { type: "text", value: "off" },
       IAM_CACHE_SECONDS: { type: "text", value: "1" },
     });
   });
