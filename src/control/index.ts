@@ -6,6 +6,7 @@
  */
 import { type IRequest, Router } from "itty-router";
 import { isS3Error, S3Error } from "../errors.ts";
+import { logError } from "../log.ts";
 import { postOrganization } from "./admin.ts";
 import type { ControlEnv } from "./environment.ts";
 import * as iam from "./iam.ts";
@@ -37,12 +38,12 @@ export async function handle(request: Request, env: ControlEnv, execution: Execu
     if (!response) throw new S3Error("NotFound");
     return response;
   } catch (error) {
-    return renderError(error);
+    return renderError(error, env);
   }
 }
 
-function renderError(error: unknown): Response {
+function renderError(error: unknown, env: ControlEnv): Response {
   if (isS3Error(error)) return Response.json({ message: error.message }, { status: error.status });
-  console.error(error);
-  return renderError(new S3Error("InternalError"));
+  logError(env, "a request to the control API failed", error);
+  return renderError(new S3Error("InternalError"), env);
 }

@@ -122,7 +122,7 @@ export async function sendBatch(
   const body = Buffer.concat(frames);
   const patience = frames.length > 0 ? PATIENCE_MS : PROBE_PATIENCE_MS;
   const request = { method: "POST", path: `/${bucket}`, query: "replicate=", body, patience };
-  return (await readAnswer(zone, await send(env, zone, credentials, request))) as BatchAnswer;
+  return await readAnswer(zone, await send(env, zone, credentials, request), frames.length);
 }
 
 /**
@@ -140,7 +140,7 @@ export async function sendPiece(
   const headers = { [PIECE_HEADER]: encodePieceHeader(header), "content-length": String(header.size) };
   const body = { stream, size: header.size };
   const request = { method: "POST", path: `/${bucket}`, query: "replicate=", headers, body };
-  return (await readAnswer(zone, await send(env, zone, credentials, request))) as BatchAnswer;
+  return await readAnswer(zone, await send(env, zone, credentials, request), header.entry ? 1 : 0, 1);
 }
 
 /** What a zone said no with. Its code may be one that this zone doesn't know yet. */
@@ -156,13 +156,32 @@ export class RefusedError extends Error {
   }
 }
 
-/** Headers that came are no promise of a body. */
-async function readAnswer(zone: Zone, answer: Response): Promise<unknown> {
+/** Headers that came are no promise of a body, nor is 200 one of an answer of ours: it must have `least` receipts. */
+async function readAnswer(zone: Zone, answer: Response, least: number, most = least): Promise<BatchAnswer> {
   const text = await within(PATIENCE_MS, answer.text()).catch((error: Error) => {
     throw new S3Error("ServiceUnavailable", `The zone ${zone.name} broke off its answer: ${error.message}`);
   });
-  if (answer.ok) return JSON.parse(text);
-  const [, code = "InternalError"] = /<Code>([^<]*)<\/Code>/.exec(text) ?? [];
-  const [, message = ""] = /<Message>([^<]*)<\/Message>/.exec(text) ?? [];
-  throw new RefusedError(code, answer.status, `${code}: ${message}`);
+  if (!answer.ok) {
+    const [, code = "InternalError"] = /<Code>([^<]*)<\/Code>/.exec(text) ?? [];
+    const [, message = ""] = /<Message>([^<]*)<\/Message>/.exec(text) ?? [];
+    throw new RefusedError(code, answer.status, `${code}: ${message}`);
+  }
+  const parsed = parse(text);
+  if (isAnswer(parsed) && parsed.receipts.length >= least && parsed.receipts.length <= most) return parsed;
+  throw new S3Error("ServiceUnavailable", `The zone ${zone.name} answered with something else than receipts.`);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isAnswer(value: unknown): value is BatchAnswer {
+  const { bucket, role, receipts } = (value ?? {}) as Partial<BatchAnswer>;
+  const isReceipt = (receipt: object | null) =>
+    receipt !== null && ["stored", "missing", "error"].some((kind) => kind in Object(receipt));
+  return bucket !== undefined && role !== undefined && Array.isArray(receipts) && receipts.every(isReceipt);
 }

@@ -87,13 +87,17 @@ async function probe(env: Env, { zone, credentials, link }: Route): Promise<Batc
   return await sendBatch(env, zone, credentials, link.destination.name, []);
 }
 
+/** Clocks disagree, and then no request gets through: the link is down until they agree. */
+const CLOCK_CODES = ["RequestTimeTooSkewed", "ExpiredToken"];
+
 /** Whether the destination's zone answers, be it with a refusal. */
 export async function isReachable(env: Env, route: Route): Promise<boolean> {
   try {
     await probe(env, route);
     return true;
   } catch (error) {
-    return error instanceof RefusedError && error.status < 500 && error.status !== 429;
+    if (!(error instanceof RefusedError) || CLOCK_CODES.includes(error.code)) return false;
+    return error.status < 500 && error.status !== 429;
   }
 }
 

@@ -226,9 +226,10 @@ class Shipment {
 
   #take(task: Sendable, receipt: Receipt): void {
     if ("stored" in receipt) {
-      const { size, etag } = receipt.stored;
+      const { versionId, size, etag } = receipt.stored;
       const isIt = size === task.version.size && etag === task.version.etag;
-      if (isIt) this.results.push({ task, arrived: true });
+      if (versionId !== task.versionId) this.#putOff(task, `a receipt came for version ${versionId}`);
+      else if (isIt) this.results.push({ task, arrived: true });
       else this.#fail(task, "VersionIdConflict");
     } else if ("missing" in receipt) {
       this.#putOff(task, "pieces went missing at the destination");

@@ -10,6 +10,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { isS3Error } from "../errors.ts";
+import { logError, logEvent } from "../log.ts";
 import { type Bucket, findBucketRow } from "../store/buckets.ts";
 import { getLink, type Link, markDown, markUp } from "../store/links.ts";
 import { listDue, type Result, recordResults, requeueFailed, type Task } from "../store/outbox.ts";
@@ -61,7 +62,8 @@ async function follow(env: Env, messages: Message<Wake>[], budget: Budget): Prom
     await drain(env, wakeOf(messages), budget);
     for (const message of messages) message.ack();
   } catch (error) {
-    console.error(`replication of link ${messages[0]!.body.linkId}: ${error}`);
+    const { linkId, slot } = messages[0]!.body;
+    logError(env, "a drain broke off", error, { link: linkId, slot });
     for (const message of messages) message.retry({ delaySeconds: 5 });
   }
 }
@@ -76,7 +78,7 @@ async function drain(env: Env, wake: Wake, budget: Budget): Promise<void> {
   const link = await getLink(env, wake.linkId);
   const now = Date.now();
   if (link?.state !== "active") return;
-  if (link.nextProbeAt !== null && link.nextProbeAt - EARLY_MS > now && !wake.hasChanged) return;
+  if (isEarly(link, now) && !wake.hasChanged) return;
   const slot = sequencer(env, { bucketId: link.bucketId, slot: wake.slot });
   const holder = randomUUID();
   if (!(await slot.acquire(link.linkId, holder))) {
@@ -86,21 +88,64 @@ async function drain(env: Env, wake: Wake, budget: Budget): Promise<void> {
   // A renewal that fails costs a second drain at most, which is harmless.
   const renewing = setInterval(() => void slot.renew(link.linkId, holder).catch(() => {}), RENEW_MS);
   let isMore = false;
+  const drained: Drained = { count: 0, bytes: 0, failed: 0, retried: 0, outcome: "broke off" };
   try {
-    isMore = await work(env, link, wake, { deadline: now + WORK_MS, budget });
+    isMore = await work(env, link, wake, { deadline: now + WORK_MS, budget }, drained);
+    if (drained.outcome !== "down") drained.outcome = isMore ? "more" : "drained";
   } finally {
     clearInterval(renewing);
+    tell(env, link, wake.slot, drained, Date.now() - now);
     const isWoken = await slot.release(link.linkId, holder);
     if (isWoken || isMore) await wakeLink(env, link, wake.slot);
   }
+}
+
+/** A probe that is put off for longer than any was put off by a clock that has been set back since. */
+function isEarly({ nextProbeAt }: Link, now: number): boolean {
+  const wait = (nextProbeAt ?? now) - now;
+  return wait > EARLY_MS && wait <= MAX_PROBE_MS;
 }
 
 async function wakeLink(env: Env, { linkId }: Link, slot: number, delaySeconds = 0): Promise<void> {
   await env.REPLICATION.send({ linkId, slot } satisfies Wake, { delaySeconds });
 }
 
+/** What a drain did, for the log. */
+interface Drained {
+  /** versions that the destination gave its receipt for, and their bytes */
+  count: number;
+  bytes: number;
+  failed: number;
+  retried: number;
+  /** `more`: it is woken again; `down`: the destination is */
+  outcome: "drained" | "more" | "down" | "broke off";
+}
+
+/** Most wakes find nothing to do, and a line each would hide the others. */
+function tell(env: Env, link: Link, slot: number, drained: Drained, ms: number): void {
+  if (drained.outcome === "drained" && drained.count + drained.failed + drained.retried === 0) return;
+  logEvent(env, "replication", { link: link.linkId, bucket: link.bucketId, slot, ...drained, ms });
+}
+
+function add(drained: Drained, results: Result[]): void {
+  for (const result of results) {
+    if ("failed" in result) drained.failed++;
+    else if ("retry" in result) drained.retried++;
+    else if (result.task.version) {
+      drained.count++;
+      drained.bytes += result.task.version.size;
+    }
+  }
+}
+
 /** True if it stopped with work left. */
-async function work(env: Env, link: Link, wake: Wake, limits: { deadline: number; budget: Budget }): Promise<boolean> {
+async function work(
+  env: Env,
+  link: Link,
+  wake: Wake,
+  limits: { deadline: number; budget: Budget },
+  drained: Drained,
+): Promise<boolean> {
   const source = await findBucketRow(env, link.bucketId);
   if (!source?.replication) return false;
   if (wake.hasChanged) await requeueMended(env, link, source, limits.budget);
@@ -108,14 +153,22 @@ async function work(env: Env, link: Link, wake: Wake, limits: { deadline: number
     const tasks = await listDue(env, link, wake.slot, TASKS);
     if (tasks.length === 0) return false;
     const route = await openRoute(env, link, source, wake.slot, tasks, limits.budget);
-    if (route === "failed") continue;
-    if (route === "down") return false;
+    if (route === "down") {
+      drained.outcome = "down";
+      return false;
+    }
+    if (route === "failed") {
+      drained.failed += tasks.filter(({ version }) => version).length;
+      continue;
+    }
     const causes = await causesOf(env, source, route.role);
     const { results, outage } = await ship(env, route, causes, tasks, limits);
     await recordResults(env, link, wake.slot, results);
+    add(drained, results);
     await wakeForRetries(env, link, wake.slot, results);
     if (outage !== undefined) {
       await goDown(env, link, wake.slot, outage);
+      drained.outcome = "down";
       return false;
     }
   }
@@ -125,7 +178,7 @@ async function work(env: Env, link: Link, wake: Wake, limits: { deadline: number
 /** What was put off is woken at its time; a longer wait is left to the sweep. */
 async function wakeForRetries(env: Env, link: Link, slot: number, results: Result[]): Promise<void> {
   const times = results.flatMap((result) => ("retry" in result ? result.retry.nextAttemptAt : []));
-  const wait = Math.ceil((Math.min(...times) - Date.now()) / 1000);
+  const wait = Math.ceil((Math.min(...times) + EARLY_MS - Date.now()) / 1000);
   if (wait <= MAX_DELAY_SECONDS) await wakeLink(env, link, slot, Math.max(wait, 0));
 }
 
@@ -179,12 +232,14 @@ async function failAll(
 async function goDown(env: Env, link: Link, slot: number, error: string): Promise<void> {
   const wait = Math.min(MAX_PROBE_MS, 1000 * 2 ** link.probes);
   await markDown(env, link, error, Date.now() + wait);
+  if (link.downSince === null) logEvent(env, "link-down", { link: link.linkId, bucket: link.bucketId, slot, error });
   await wakeLink(env, link, slot, Math.ceil(wait / 1000));
 }
 
 /** The first success releases the whole backlog: that of the other slots too. */
 async function comeUp(env: Env, link: Link, source: Bucket): Promise<void> {
   await markUp(env, link);
+  logEvent(env, "link-up", { link: link.linkId, bucket: link.bucketId, ms: Date.now() - link.downSince! });
   link.downSince = null;
   link.probes = 0;
   for (let slot = 0; slot < source.slots; slot++) await wakeLink(env, link, slot);

@@ -1,13 +1,15 @@
 /**
  * The sweep, every minute: the guarantee behind the queue, whose messages may get lost. It wakes links with rows that
  * are due, puts back what failed for a reason that is mended, settles buckets that a crash left half made or half
- * removed, and clears away what nothing names.
+ * removed, clears away what nothing names, and sums what is old of the figures. What it found to do stands in the log.
  */
 import { listUnsettled, releaseName, setBucketState } from "../directory.ts";
 import { isS3Error } from "../errors.ts";
+import { logError, logEvent } from "../log.ts";
 import { createBucket, deleteBucket, findBucketRow } from "../store/buckets.ts";
 import { clearUploads, emptyGarbage, forgetBucket, listForgotten, scrub } from "../store/garbage.ts";
 import { getLink } from "../store/links.ts";
+import { foldMinutes } from "../store/metrics.ts";
 import { listFailedLinks, listWakeable } from "../store/outbox.ts";
 import { requeueMended, type Wake } from "./source.ts";
 
@@ -20,39 +22,59 @@ const UNSETTLED_MS = 60_000;
 /** Steps of a thousand bodies each that one sweep clears. */
 const MAX_STEPS = 50;
 
+/**
+ * What is done, under the name that the log gives it; each tells how much there was to do. `links`: those with FAILED
+ * versions that were asked about; `woken`: pairs of link and slot; `bodies`: removed from BLOBS.
+ */
+const CHORES: Record<string, (env: Env) => Promise<number>> = {
+  links: requeueAllMended,
+  woken: wakeDue,
+  settled: settleBuckets,
+  forgotten: forgetBuckets,
+  bodies: clear,
+  folded: fold,
+};
+
 /** Does each chore, also if another fails; throws the first failure at the end, for the platform to show. */
 export async function sweep(env: Env): Promise<void> {
-  const chores = [requeueAllMended, wakeDue, settleBuckets, forgetBuckets, clear];
+  const start = Date.now();
+  const done: Record<string, number> = {};
   const failures: unknown[] = [];
-  for (const chore of chores) {
+  for (const [name, chore] of Object.entries(CHORES)) {
     try {
-      await chore(env);
+      done[name] = await chore(env);
     } catch (error) {
+      logError(env, "a chore of the sweep failed", error, { chore: name });
       failures.push(error);
     }
   }
+  if (Object.values(done).some((count) => count > 0)) logEvent(env, "sweep", { ...done, ms: Date.now() - start });
   if (failures.length > 0) throw failures[0];
 }
 
-async function requeueAllMended(env: Env): Promise<void> {
+async function requeueAllMended(env: Env): Promise<number> {
   const budget = { calls: MAX_ASKED };
-  for (const linkId of await listFailedLinks(env, MAX_ASKED)) {
+  const linkIds = await listFailedLinks(env, MAX_ASKED);
+  for (const linkId of linkIds) {
     const link = await getLink(env, linkId);
     const source = link && (await findBucketRow(env, link.bucketId));
     if (source?.replication) await requeueMended(env, link!, source, budget);
   }
+  return linkIds.length;
 }
 
-async function wakeDue(env: Env): Promise<void> {
+async function wakeDue(env: Env): Promise<number> {
   const wakes = await listWakeable(env, MAX_WAKES);
   for (let i = 0; i < wakes.length; i += 100) {
     await env.REPLICATION.sendBatch(wakes.slice(i, i + 100).map((body) => ({ body: body satisfies Wake })));
   }
+  return wakes.length;
 }
 
 /** What stands in the directory as `creating` is finished; as `deleting`, finished or undone. */
-async function settleBuckets(env: Env): Promise<void> {
-  for (const entry of await listUnsettled(env, env.ZONE, Date.now() - UNSETTLED_MS)) {
+async function settleBuckets(env: Env): Promise<number> {
+  const entries = await listUnsettled(env, env.ZONE, Date.now() - UNSETTLED_MS);
+  for (const entry of entries) {
     if (entry.state === "creating") {
       await createBucket(env, entry);
       await setBucketState(env, entry, "creating", "active");
@@ -60,6 +82,7 @@ async function settleBuckets(env: Env): Promise<void> {
       await finishDeletion(env, entry);
     }
   }
+  return entries.length;
 }
 
 async function finishDeletion(env: Env, entry: { bucketId: number; name: string }): Promise<void> {
@@ -72,13 +95,27 @@ async function finishDeletion(env: Env, entry: { bucketId: number; name: string 
   }
 }
 
-async function forgetBuckets(env: Env): Promise<void> {
-  for (const bucketId of await listForgotten(env)) await forgetBucket(env, bucketId);
+async function forgetBuckets(env: Env): Promise<number> {
+  const bucketIds = await listForgotten(env);
+  for (const bucketId of bucketIds) await forgetBucket(env, bucketId);
+  return bucketIds.length;
 }
 
-async function clear(env: Env): Promise<void> {
+async function clear(env: Env): Promise<number> {
   const now = Date.now();
-  for (let step = 0; step < MAX_STEPS && (await emptyGarbage(env, now)) > 0; step++);
+  let bodies = 0;
+  for (let step = 0; step < MAX_STEPS; step++) {
+    const emptied = await emptyGarbage(env, now);
+    if (emptied === 0) break;
+    bodies += emptied;
+  }
   await clearUploads(env, now);
   await scrub(env, now);
+  return bodies;
+}
+
+/** It reads every row there is of its table, so once an hour is enough. */
+async function fold(env: Env): Promise<number> {
+  const now = Date.now();
+  return Math.floor(now / 60_000) % 60 === 0 ? await foldMinutes(env, now) : 0;
 }

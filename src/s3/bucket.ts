@@ -8,7 +8,7 @@ import { isS3Error, S3Error } from "../errors.ts";
 import { createBucket, deleteBucket, getBucket, requireEmpty, setVersioning } from "../store/buckets.ts";
 import { findZone } from "../zones.ts";
 import { checkAclHeaders } from "./acl.ts";
-import type { Context } from "./context.ts";
+import { type Context, METRICS } from "./context.ts";
 import { readOptionalXml, readXml } from "./document.ts";
 import { serveElsewhere } from "./forward.ts";
 import { operation } from "./operation.ts";
@@ -33,6 +33,7 @@ export const CreateBucket = operation(
     // The zone that is to hold the bucket authorises: policies may name it.
     if (zone !== ctx.env.ZONE) return await serveElsewhere(ctx, zone, send());
     ctx.authorize("create-bucket");
+    if (ctx.bucket === METRICS) throw new S3Error("BucketAlreadyExists");
     const claim = {
       name: ctx.bucket,
       organizationId: ctx.identity.organization.id,

@@ -9,6 +9,7 @@ import { type DirectoryEntry, findBucket } from "../directory.ts";
 import { isS3Error, S3Error } from "../errors.ts";
 import { type AccessRequest, authorize, type Identity, isAllowed } from "../iam/identity.ts";
 import type { Payload } from "../iam/signature.ts";
+import { requestEnv } from "../trips.ts";
 import { zones } from "../zones.ts";
 import { parseCopySource } from "./copysource.ts";
 import { parseTarget, type Target } from "./target.ts";
@@ -32,12 +33,26 @@ export interface Caller {
   headers: Headers;
 }
 
+/** What a zone tells of itself stands where a bucket of that name would: there is none. */
+export const METRICS = "metrics";
+/** Parameters that a presigned URL has, whatever it is for. */
+const SIGNATURE = /^x-amz-/i;
+
 export class Context {
   request: Request;
+  /** counts the calls over its bindings */
   readonly env: Env;
   readonly execution: ExecutionContext;
   readonly arrival: Arrival;
   readonly requestId = randomBytes(8).toString("hex").toUpperCase();
+  /** milliseconds */
+  readonly startedAt = Date.now();
+  /** name of the operation that the request turned out to mean */
+  operation: string | undefined;
+  /** code of the error that is answered */
+  errorCode: string | undefined;
+  /** name of the zone that answered in our place */
+  forwardedTo: string | undefined;
   /** the bucket's row in the directory, wherever it lives; undefined: there is no such bucket */
   located: DirectoryEntry | undefined;
   /** undefined: the request carries no signature */
@@ -46,7 +61,7 @@ export class Context {
 
   constructor(request: Request, env: Env, execution: ExecutionContext, arrival: Arrival) {
     this.request = request;
-    this.env = env;
+    this.env = requestEnv(env, this.requestId);
     this.execution = execution;
     this.arrival = arrival;
     this.#target = address(request, env, arrival);
@@ -64,9 +79,19 @@ export class Context {
 
   /** What the router looks at: the shape of the path alone. It would fold `..` in a key, and needs no names. */
   get url(): string {
-    const { bucket, key } = this.#target instanceof S3Error ? {} : this.#target;
+    if (this.#target instanceof S3Error) return "http://s3/";
+    const { bucket, key, query } = this.#target;
     if (bucket === undefined) return "http://s3/";
-    return key === undefined ? "http://s3/bucket" : "http://s3/bucket/key";
+    if (key !== undefined) return "http://s3/bucket/key";
+    const isMetrics = bucket === METRICS && query.names().every((name) => SIGNATURE.test(name));
+    return isMetrics ? `http://s3/${METRICS}` : "http://s3/bucket";
+  }
+
+  /** Bucket and key, as far as the address could be read. */
+  get names(): { name: string | undefined; key: string | undefined } {
+    const { bucket: name, key } =
+      this.#target instanceof S3Error ? { bucket: undefined, key: undefined } : this.#target;
+    return { name, key };
   }
 
   get headers(): Headers {

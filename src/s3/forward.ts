@@ -7,6 +7,7 @@
  * and `request.cf`, where the edge tells the accept-encoding that the client signed, doesn't come along.
  */
 import { S3Error } from "../errors.ts";
+import { logError } from "../log.ts";
 import { findZone, peer } from "../zones.ts";
 import type { Context } from "./context.ts";
 
@@ -34,9 +35,11 @@ export async function serveElsewhere(ctx: Context, zoneName: string, request = c
     });
   }
   try {
-    return await binding.serve(asSigned(request), ctx.arrival.target, ctx.arrival.sourceIp);
+    const answer = await binding.serve(asSigned(request), ctx.arrival.target, ctx.arrival.sourceIp);
+    ctx.forwardedTo = zoneName;
+    return answer;
   } catch (error) {
-    console.error(`the way to zone ${zoneName}: ${error}`);
+    logError(ctx.env, `the zone ${zoneName} can't be reached`, error);
     // The other zone's door answers every error itself: what throws is the way there.
     throw new S3Error("ServiceUnavailable", `The zone ${zoneName} can't be reached at the moment. Please try again.`);
   }

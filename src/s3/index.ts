@@ -1,6 +1,6 @@
 /**
  * The S3 door: address, authenticate, find the bucket (it may live in another zone), operation (authorise, answer),
- * errors rendered once.
+ * errors rendered once, and what came of it written down (record.ts).
  *
  * All operations are gathered here and nowhere else. Those with more conditions are tried first, so that ListObjects,
  * which every GET of a bucket looks like, comes last; and what no operation wants is MethodNotAllowed.
@@ -11,23 +11,26 @@ import { S3Error } from "../errors.ts";
 import * as acl from "./acl.ts";
 import { authenticate } from "./authenticate.ts";
 import * as bucket from "./bucket.ts";
-import { type Arrival, Context } from "./context.ts";
+import { type Arrival, Context, METRICS } from "./context.ts";
 import * as copy from "./copy.ts";
 import * as deletion from "./delete.ts";
 import { hostId, renderError } from "./errors.ts";
 import * as listing from "./listing.ts";
+import * as metrics from "./metrics.ts";
 import * as multipart from "./multipart.ts";
 import * as object from "./object.ts";
 import { Operation } from "./operation.ts";
 import * as parts from "./parts.ts";
+import { record } from "./record.ts";
 import * as replica from "./replica.ts";
 import * as replication from "./replication.ts";
 import * as service from "./service.ts";
 import * as tagging from "./tagging.ts";
 import { unsupported } from "./unsupported.ts";
 
-const OPERATIONS = [
+const MODULES = [
   service,
+  metrics,
   bucket,
   acl,
   listing,
@@ -39,9 +42,10 @@ const OPERATIONS = [
   replication,
   replica,
   tagging,
-]
-  .flatMap((module) => Object.values<unknown>(module))
-  .filter((value) => value instanceof Operation)
+];
+/** Named as they are exported. */
+const OPERATIONS = MODULES.flatMap((module) => Object.entries<unknown>(module))
+  .flatMap(([name, value]) => (value instanceof Operation ? Object.assign(value, { name }) : []))
   .concat(unsupported)
   .sort((one, other) => other.conditions - one.conditions);
 
@@ -57,7 +61,10 @@ const SUBRESOURCES = new Map(
 
 const router = Router({ before: [identify], catch: renderError as never, finally: [stamp] });
 // One route for each shape of request: the router awaits each of its handlers, and a shape has up to forty operations.
-for (const alike of Map.groupBy(OPERATIONS, ({ method, path }) => `${method} ${path}`).values()) {
+// Those with fewer placeholders first: `/:bucket` would take `/metrics`.
+const shapes = [...Map.groupBy(OPERATIONS, ({ method, path }) => `${method} ${path}`).values()];
+const placeholders = ([operation]: Operation[]) => operation!.path.split(":").length;
+for (const alike of shapes.sort((one, other) => placeholders(one) - placeholders(other))) {
   const { method, path } = alike[0]!;
   router[method.toLowerCase()]!(path, (request: IRequest) => {
     const ctx = contextOf(request);
@@ -75,7 +82,10 @@ export async function serve(
   execution: ExecutionContext,
   arrival: Arrival,
 ): Promise<Response> {
-  return await router.fetch(new Context(request, env, execution, arrival) as unknown as IRequest);
+  const ctx = new Context(request, env, execution, arrival);
+  const response: Response = await router.fetch(ctx as unknown as IRequest);
+  record(ctx, response);
+  return response;
 }
 
 function isMeant(operation: Operation, ctx: Context): boolean {
@@ -94,7 +104,7 @@ async function identify(request: IRequest): Promise<void> {
   const ctx = contextOf(request);
   const { bucket: name } = ctx.target;
   const [located, caller] = await Promise.allSettled([
-    name === undefined ? undefined : findBucket(ctx.env, name),
+    name === undefined || name === METRICS ? undefined : findBucket(ctx.env, name),
     authenticate(ctx),
   ]);
   if (located.status === "fulfilled") ctx.located = located.value;

@@ -23,6 +23,8 @@ export interface OperationOptions {
 }
 
 export class Operation {
+  /** S3's: that of its export, which index.ts gathers it by */
+  name = "";
   readonly method: string;
   /** as itty-router takes it */
   readonly path: string;
@@ -60,6 +62,7 @@ export class Operation {
 
   /** Answers a request that matches. */
   async handle(ctx: Context): Promise<Response> {
+    ctx.operation = this.name;
     try {
       return await this.#run(ctx);
     } catch (error) {

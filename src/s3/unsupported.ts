@@ -129,5 +129,6 @@ function refusal(pattern: string, name: string): Operation {
   const refuse = () => {
     throw new S3Error("NotImplemented", `${name} is not implemented.`, { Operation: name });
   };
-  return new Operation(pattern, [], refuse, { isAnswered: "anywhere", authorizes: "nothing" });
+  const operation = new Operation(pattern, [], refuse, { isAnswered: "anywhere", authorizes: "nothing" });
+  return Object.assign(operation, { name });
 }

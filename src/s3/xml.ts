@@ -185,6 +185,7 @@ export function xml(name: string, content: Content, namespace: string | null = N
 export function xmlResponse(document: string, init: { status?: number; headers?: HeadersInit } = {}): Response {
   const headers = new Headers(init.headers);
   headers.set("content-type", "application/xml");
+  headers.set("content-length", String(Buffer.byteLength(document)));
   return new Response(document, { status: init.status ?? 200, headers });
 }
 

@@ -140,12 +140,15 @@ function sumArrivals(env: IndexEnv, link: Link, slot: number, arrived: Task[], n
   ).bind(link.linkId, slot, JSON.stringify(rows), Math.floor(now / 60_000));
 }
 
+/** No probe is put off for this long: such a time was written by a clock that has been set back since. */
+const FAR_MS = 60_000;
+
 /** Where tasks are due, on links that may be tried now: at most `limit` pairs of link and slot. */
 export async function listWakeable(env: IndexEnv, limit: number): Promise<{ linkId: number; slot: number }[]> {
   const { results } = await env.INDEX.prepare(
     `WITH RECURSIVE slots (slot) AS (SELECT 0 UNION ALL SELECT slot + 1 FROM slots WHERE slot < (SELECT max(slots) FROM buckets) - 1)
      SELECT l.link_id AS linkId, s.slot FROM links l JOIN buckets b ON b.bucket_id = l.bucket_id JOIN slots s ON s.slot < b.slots
-     WHERE l.state = 'active' AND coalesce(l.next_probe_at, 0) <= ?1
+     WHERE l.state = 'active' AND coalesce(l.next_probe_at, 0) NOT BETWEEN ?1 + 1 AND ?1 + ${FAR_MS}
        AND EXISTS (SELECT 1 FROM outbox o WHERE o.link_id = l.link_id AND o.slot = s.slot AND o.next_attempt_at <= ?1)
      LIMIT ?2`,
   )

@@ -13,6 +13,7 @@
  */
 import { DurableObject } from "cloudflare:workers";
 import { type ErrorCode, type ErrorDetails, isS3Error, S3Error } from "../errors.ts";
+import { logError } from "../log.ts";
 import { here } from "../zones.ts";
 import { type Bucket, getBucket } from "./buckets.ts";
 import { Clock, MAX_SKEW_MS, millisecondsOf } from "./clock.ts";
@@ -28,6 +29,7 @@ import {
   type Plan,
   removedHere,
 } from "./decide.ts";
+import { GroupedReads } from "./reads.ts";
 import {
   type KeyState,
   readCurrent,
@@ -80,9 +82,11 @@ export class Sequencer extends DurableObject<Env> {
   #running: Promise<void> | undefined;
   readonly #leases = new Map<number, { holder: string; until: number; isWoken: boolean }>();
   readonly #wokenAt = new Map<number, number>();
+  readonly #reads: GroupedReads;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
+    this.#reads = new GroupedReads(env);
     this.#reservedUntil = ctx.storage.kv.get<number>("reservedUntil") ?? 0;
     this.#clock = new Clock({ zoneNumber: here(env).number, reservedUntil: this.#reservedUntil });
   }
@@ -98,6 +102,11 @@ export class Sequencer extends DurableObject<Env> {
     this.#running ??= this.#run(place);
     this.ctx.waitUntil(this.#running);
     return await Promise.all(settled);
+  }
+
+  /** The current version of a key as text (reads.ts), read together with what else waits. Null if there is no such bucket. */
+  async find(place: Slot, key: string): Promise<string | null> {
+    return await this.#reads.find(place, key);
   }
 
   /**
@@ -136,7 +145,8 @@ export class Sequencer extends DurableObject<Env> {
       } catch (error) {
         // Whether it was written is unknown: the writer gets 503 and asks again; the body stays for the scrub.
         const unknown = isS3Error(error) ? error : new S3Error("ServiceUnavailable");
-        if (unknown !== error) console.error(`sequencer ${place.bucketId}/${place.slot}: ${error}`);
+        const where = { bucket: place.bucketId, slot: place.slot };
+        if (unknown !== error) logError(this.env, "a group of commits failed", error, where);
         for (const { settle } of group) settle(refusal(unknown));
       }
     }

@@ -2,8 +2,10 @@
  * A bucket's slots, from outside: the way to the Sequencer that orders a key.
  */
 import { S3Error } from "../errors.ts";
+import { logError } from "../log.ts";
 import type { Slot } from "./commit.ts";
 import type { Operation } from "./decide.ts";
+import { type FoundRow, findRow, parseFound } from "./reads.ts";
 import type { Outcome, Sequencer, Settled } from "./sequencer.ts";
 import { slotOf } from "./versions.ts";
 
@@ -52,15 +54,47 @@ async function commitSlot(env: Pick<Env, "SEQUENCER">, place: Slot, operations: 
       );
     } catch (error) {
       if (tries < TRIES) continue;
-      console.error(`sequencer ${place.bucketId}/${place.slot} doesn't answer: ${error}`);
+      logError(env, "a Sequencer doesn't answer", error, { bucket: place.bucketId, slot: place.slot });
       throw new S3Error("ServiceUnavailable");
     }
   }
 }
 
+/** Reads that this isolate has under way, by the name of their slot. */
+const underWay = new Map<string, { count: number; isTogether: boolean }>();
+/** From so many at once they go together, until none is left: below, the way there costs more than it saves. */
+const TOGETHER = 4;
+
+/**
+ * The current version of a key: straight from INDEX, or read together with others in the Sequencer where many are read.
+ * One that is overloaded or ends is no reason to fail a read, which needs no order. Undefined if there is no such bucket.
+ */
+export async function findCurrent(env: Env, place: Slot, key: string): Promise<FoundRow | undefined> {
+  const name = nameOf(place);
+  const reads = underWay.get(name) ?? { count: 0, isTogether: false };
+  underWay.set(name, reads);
+  reads.count++;
+  reads.isTogether ||= reads.count >= TOGETHER;
+  try {
+    if (!reads.isTogether) return await findRow(env, place, key);
+    return await sequencer(env, place)
+      .find(place, key)
+      .then(
+        (found) => parseFound(place.bucketId, key, found),
+        () => findRow(env, place, key),
+      );
+  } finally {
+    if (--reads.count === 0) underWay.delete(name);
+  }
+}
+
+function nameOf({ bucketId, slot }: Slot): string {
+  return `${bucketId}/${slot}`;
+}
+
 /** The stub of a slot; made anew each time, because one whose object died stays broken. */
 export function sequencer(env: Pick<Env, "SEQUENCER">, place: Slot): DurableObjectStub<Sequencer> {
-  return env.SEQUENCER.getByName(`${place.bucketId}/${place.slot}`);
+  return env.SEQUENCER.getByName(nameOf(place));
 }
 
 function unsettle(settled: Settled): Outcome | S3Error {

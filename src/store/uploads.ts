@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { S3Error } from "../errors.ts";
-import { type Body, storeSegment } from "./bodies.ts";
+import { type Body, dropBody, storeSegment } from "./bodies.ts";
 import { getBucket } from "./buckets.ts";
 import type { Completion, WriteConditions } from "./decide.ts";
 import { boundsOf, commonPrefixOf, type ListPage, type ListQuery } from "./listing.ts";
@@ -182,7 +182,7 @@ export async function putPart(
     ).bind(...common, body.size, stored.md5, partChecksum, stored.r2Key, uploadedAt),
   ]);
   if (results[1]!.results.length === 0) {
-    await env.BLOBS.delete(stored.r2Key);
+    await dropBody(env, stored.r2Key);
     throw new S3Error("NoSuchUpload");
   }
   return { partNumber, size: body.size, etag: stored.md5, checksum: partChecksum, uploadedAt };

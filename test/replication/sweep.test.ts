@@ -1,11 +1,12 @@
 import { DeleteBucketCommand, DeleteObjectCommand, HeadBucketCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { arm, ENTRY } from "../faults/arming.ts";
 import { startZones, until, type Zones } from "../harness.ts";
 import { link, statusOf, versionedBucket } from "../links.ts";
 
 let zones: Zones;
 beforeAll(async () => {
-  zones = await startZones();
+  zones = await startZones({ entry: ENTRY });
 });
 afterAll(() => zones?.stop());
 
@@ -90,4 +91,29 @@ it("wakes what is due although its message got lost", async () => {
   expect(await statusOf(source, "k")).toBe("PENDING");
   await zones.runScheduled("ch-dk-2");
   await until(async () => (await statusOf(source, "k")) === "COMPLETED");
+});
+
+it("sums what is old of a link's minutes when an hour begins", async () => {
+  const index = await zones.d1("ch-dk-2");
+  const now = Math.floor(Date.now() / 60_000);
+  const rows = [now - 24 * 60, now - 24 * 60 + 1, now - 30].map((minute) => ({ minute }));
+  await index
+    .prepare(
+      `INSERT INTO link_minutes (link_id, minute, count, bytes, lag)
+       SELECT 4711, value ->> 'minute', 1, 10, '{"2":1}' FROM json_each(?1)`,
+    )
+    .bind(JSON.stringify(rows))
+    .run();
+  const hour = 3600_000;
+  const next = Math.ceil(Date.now() / hour) * hour;
+  await arm(zones, "ch-dk-2", [], next + 1000 - Date.now());
+  await zones.runScheduled("ch-dk-2");
+  await arm(zones, "ch-dk-2", []);
+  const sums = await index
+    .prepare(
+      "SELECT minute % 60 = 0 AS isHour, sum(count) AS count, sum(bytes) AS bytes FROM link_minutes WHERE link_id = 4711 AND minute < ?1 GROUP BY 1",
+    )
+    .bind(now - 60)
+    .all();
+  expect(sums.results).toEqual([{ isHour: 1, count: 2, bytes: 20 }]);
 });

@@ -8,6 +8,7 @@ import * as buckets from "../../src/store/buckets.ts";
 import * as garbage from "../../src/store/garbage.ts";
 import * as links from "../../src/store/links.ts";
 import * as listing from "../../src/store/listing.ts";
+import * as metrics from "../../src/store/metrics.ts";
 import * as objects from "../../src/store/objects.ts";
 import * as outbox from "../../src/store/outbox.ts";
 import { Sequencer as Plain } from "../../src/store/sequencer.ts";
@@ -103,6 +104,7 @@ const rooms: Record<string, unknown> = {
   ...garbage,
   ...links,
   ...listing,
+  ...metrics,
   ...objects,
   ...outbox,
   ...uploads,
