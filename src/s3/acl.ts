@@ -10,6 +10,7 @@ import { getBucket } from "../store/buckets.ts";
 import { type Context, hasGrants } from "./context.ts";
 import { readOptionalXml } from "./document.ts";
 import { findExisting } from "./find.ts";
+import { namesOf } from "./names.ts";
 import { operation } from "./operation.ts";
 import { owner } from "./service.ts";
 import { type XmlElement, xml, xmlResponse } from "./xml.ts";
@@ -57,8 +58,8 @@ export function checkAclHeaders(ctx: Context): void {
     throw new S3Error("InvalidArgument", undefined, { ArgumentName: "x-amz-acl", ArgumentValue: canned });
   }
   if (canned !== null && !OWNERS_OWN.includes(canned)) throw new S3Error("AccessControlListNotSupported");
-  for (const [name, value] of ctx.headers) {
-    if (name.startsWith("x-amz-grant-")) checkGrant(ctx, name, value);
+  for (const name of namesOf(ctx.headers)) {
+    if (name.startsWith("x-amz-grant-")) checkGrant(ctx, name, ctx.headers.get(name)!);
   }
 }
 

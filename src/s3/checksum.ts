@@ -11,6 +11,7 @@ import { createHash, type Hash } from "node:crypto";
 import { S3Error } from "../errors.ts";
 import type { ChecksumAlgorithm } from "../store/versions.ts";
 import { type Crc, combineCrcs, createCrc } from "./crc.ts";
+import { namesOf } from "./names.ts";
 
 /** Bytes of each digest. */
 const LENGTHS: Record<ChecksumAlgorithm, number> = { CRC32: 4, CRC32C: 4, CRC64NVME: 8, SHA1: 20, SHA256: 32 };
@@ -44,7 +45,7 @@ export function createChecksum(algorithm: ChecksumAlgorithm): Crc | Hash {
  * NotImplemented for an algorithm of S3's that we don't have.
  */
 export function announcedChecksum(headers: Headers): AnnouncedChecksum | undefined {
-  const given = [...headers.keys()].filter((name) => /^x-amz-checksum-(?!(mode|type|algorithm)$)/.test(name));
+  const given = namesOf(headers).filter((name) => /^x-amz-checksum-(?!(mode|type|algorithm)$)/.test(name));
   const trailers = (headers.get("x-amz-trailer") ?? "")
     .toLowerCase()
     .split(",")

@@ -4,7 +4,6 @@
  * Reading `entry` or `identity` where there is none throws what S3 answers then (NoSuchBucket, AccessDenied), so an
  * operation can't go on without them.
  */
-import { randomBytes } from "node:crypto";
 import { type DirectoryEntry, findBucket } from "../directory.ts";
 import { isS3Error, S3Error } from "../errors.ts";
 import { type AccessRequest, authorize, type Identity, isAllowed } from "../iam/identity.ts";
@@ -12,6 +11,7 @@ import type { Payload } from "../iam/signature.ts";
 import { requestEnv } from "../trips.ts";
 import { zones } from "../zones.ts";
 import { parseCopySource } from "./copysource.ts";
+import { namesOf } from "./names.ts";
 import { parseTarget, type Target } from "./target.ts";
 
 /** How a request came in. */
@@ -44,7 +44,7 @@ export class Context {
   readonly env: Env;
   readonly execution: ExecutionContext;
   readonly arrival: Arrival;
-  readonly requestId = randomBytes(8).toString("hex").toUpperCase();
+  readonly requestId = newRequestId();
   /** milliseconds */
   readonly startedAt = Date.now();
   /** name of the operation that the request turned out to mean */
@@ -77,14 +77,14 @@ export class Context {
     return this.request.method;
   }
 
-  /** What the router looks at: the shape of the path alone. It would fold `..` in a key, and needs no names. */
-  get url(): string {
-    if (this.#target instanceof S3Error) return "http://s3/";
-    const { bucket, key, query } = this.#target;
-    if (bucket === undefined) return "http://s3/";
-    if (key !== undefined) return "http://s3/bucket/key";
-    const isMetrics = bucket === METRICS && query.names().every((name) => SIGNATURE.test(name));
-    return isMetrics ? `http://s3/${METRICS}` : "http://s3/bucket";
+  /** The path as operations write it. Throws what `target` throws. */
+  get path(): string {
+    const { bucket, key, query } = this.target;
+    if (bucket === undefined) return "/";
+    if (key !== undefined) return "/:bucket/:key+";
+    const isMetrics =
+      this.method === "GET" && bucket === METRICS && query.names().every((name) => SIGNATURE.test(name));
+    return isMetrics ? `/${METRICS}` : "/:bucket";
   }
 
   /** Bucket and key, as far as the address could be read. */
@@ -129,7 +129,7 @@ export class Context {
     throw new S3Error("NoSuchBucket", undefined, { BucketName: this.bucket });
   }
 
-  /** A parameter of the query, undefined if it is absent. (`query` is what the router writes to.) */
+  /** A parameter of the query, undefined if it is absent. */
   parameter(name: string): string | undefined {
     return this.target.query.get(name);
   }
@@ -177,8 +177,14 @@ export class Context {
   }
 }
 
+/** 16 hexadecimal digits, as S3's; of a random UUID the part that is random throughout. */
+function newRequestId(): string {
+  const uuid = crypto.randomUUID();
+  return (uuid.slice(0, 8) + uuid.slice(-8)).toUpperCase();
+}
+
 export function hasGrants(headers: Headers): boolean {
-  return [...headers.keys()].some((name) => name.startsWith("x-amz-grant-"));
+  return namesOf(headers).some((name) => name.startsWith("x-amz-grant-"));
 }
 
 /** Whatever is wrong with the address is thrown later, where it can be answered. */

@@ -11,6 +11,7 @@ import type { Found, Written } from "../store/objects.ts";
 import type { Checksum, ContentHeaders, Description, Version } from "../store/versions.ts";
 import { lastModified, shownVersionId } from "../store/versions.ts";
 import { readMetadata, writeMetadata } from "./metadata.ts";
+import { namesOf } from "./names.ts";
 import { parseTagging } from "./tags.ts";
 
 export const DEFAULT_CONTENT_TYPE = "binary/octet-stream";
@@ -99,7 +100,7 @@ export function writeChecksum(headers: AnswerHeaders, checksum: Checksum | null)
 
 /** Throws NotImplemented for a header whose meaning is not built: ignoring it would change what the client asked for. */
 export function refuseUnbuiltHeaders(headers: Headers): void {
-  for (const [name] of headers) {
+  for (const name of namesOf(headers)) {
     if (UNBUILT.some((prefix) => name.startsWith(prefix))) throw notImplementedHeader(name);
   }
   const encryption = headers.get("x-amz-server-side-encryption");

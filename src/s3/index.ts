@@ -5,7 +5,6 @@
  * All operations are gathered here and nowhere else. Those with more conditions are tried first, so that ListObjects,
  * which every GET of a bucket looks like, comes last; and what no operation wants is MethodNotAllowed.
  */
-import { type IRequest, Router } from "itty-router";
 import { findBucket } from "../directory.ts";
 import { S3Error } from "../errors.ts";
 import * as acl from "./acl.ts";
@@ -59,21 +58,8 @@ const SUBRESOURCES = new Map(
   }),
 );
 
-const router = Router({ before: [identify], catch: renderError as never, finally: [stamp] });
-// One route for each shape of request: the router awaits each of its handlers, and a shape has up to forty operations.
-// Those with fewer placeholders first: `/:bucket` would take `/metrics`.
-const shapes = [...Map.groupBy(OPERATIONS, ({ method, path }) => `${method} ${path}`).values()];
-const placeholders = ([operation]: Operation[]) => operation!.path.split(":").length;
-for (const alike of shapes.sort((one, other) => placeholders(one) - placeholders(other))) {
-  const { method, path } = alike[0]!;
-  router[method.toLowerCase()]!(path, (request: IRequest) => {
-    const ctx = contextOf(request);
-    return alike.find((operation) => isMeant(operation, ctx))?.handle(ctx);
-  });
-}
-router.all!("*", () => {
-  throw new S3Error("MethodNotAllowed");
-});
+/** By method and path. Not by a router: the shape of an S3 path is known once bucket and key are, and a router folds `..`. */
+const ROUTES = Map.groupBy(OPERATIONS, ({ method, path }) => `${method} ${path}`);
 
 /** Answers a request at this zone's S3 endpoint, or one that another zone passed on. Never throws. */
 export async function serve(
@@ -83,9 +69,21 @@ export async function serve(
   arrival: Arrival,
 ): Promise<Response> {
   const ctx = new Context(request, env, execution, arrival);
-  const response: Response = await router.fetch(ctx as unknown as IRequest);
+  const response = stamp(ctx, await answer(ctx));
   record(ctx, response);
   return response;
+}
+
+async function answer(ctx: Context): Promise<Response> {
+  try {
+    await identify(ctx);
+    const operations = ROUTES.get(`${ctx.method} ${ctx.path}`) ?? [];
+    const meant = operations.find((operation) => isMeant(operation, ctx));
+    if (!meant) throw new S3Error("MethodNotAllowed");
+    return await meant.handle(ctx);
+  } catch (error) {
+    return renderError(error, ctx);
+  }
 }
 
 function isMeant(operation: Operation, ctx: Context): boolean {
@@ -94,14 +92,8 @@ function isMeant(operation: Operation, ctx: Context): boolean {
   return ctx.target.query.names().every((name) => !subresources.has(name) || operation.names(name));
 }
 
-/** The router hands the context from stage to stage in the place of a request. */
-function contextOf(request: IRequest): Context {
-  return request as unknown as Context;
-}
-
 /** Finds bucket and caller at once: neither waits for the other, and a refusal can still tell the bucket's zone. */
-async function identify(request: IRequest): Promise<void> {
-  const ctx = contextOf(request);
+async function identify(ctx: Context): Promise<void> {
   const { bucket: name } = ctx.target;
   const [located, caller] = await Promise.allSettled([
     name === undefined || name === METRICS ? undefined : findBucket(ctx.env, name),
@@ -114,8 +106,7 @@ async function identify(request: IRequest): Promise<void> {
 }
 
 /** What every answer carries. One that another zone gave has it already. */
-function stamp(response: Response, request: IRequest): Response {
-  const ctx = contextOf(request);
+function stamp(ctx: Context, response: Response): Response {
   if (response.headers.has("x-amz-request-id")) return response;
   response.headers.set("x-amz-request-id", ctx.requestId);
   response.headers.set("x-amz-id-2", hostId(ctx));

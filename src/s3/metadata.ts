@@ -6,6 +6,7 @@
  * raw UTF-8, which workerd decodes for us; a byte that is no UTF-8 arrives as U+FFFD.
  */
 import { S3Error } from "../errors.ts";
+import { namesOf } from "./names.ts";
 
 const PREFIX = "x-amz-meta-";
 /** Sum of the UTF-8 bytes of names (without the prefix) and values. */
@@ -19,9 +20,9 @@ const WORD_MAX_BYTES = 45;
 export function readMetadata(headers: Headers): Record<string, string> {
   const metadata = new Map<string, string>();
   let size = 0;
-  for (const [name, value] of headers) {
+  for (const name of namesOf(headers)) {
     if (!name.startsWith(PREFIX)) continue;
-    const decoded = decodeWords(value);
+    const decoded = decodeWords(headers.get(name)!);
     metadata.set(name.slice(PREFIX.length), decoded);
     size += Buffer.byteLength(name) - PREFIX.length + Buffer.byteLength(decoded);
   }

@@ -26,7 +26,7 @@ export class Operation {
   /** S3's: that of its export, which index.ts gathers it by */
   name = "";
   readonly method: string;
-  /** as itty-router takes it */
+  /** `/`, `/:bucket`, `/:bucket/:key+`, or that of one thing */
   readonly path: string;
   readonly #query: [name: string, value: string | undefined][];
   readonly #headers: string[];
