@@ -6,6 +6,7 @@ import {
   PutObjectTaggingCommand,
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { arm, ENTRY, heal } from "../faults/arming.ts";
 import { startZones, until, type Zones } from "../harness.ts";
 import { allVersions, link, type Place, statusOf, versionedBucket } from "../links.ts";
 
@@ -13,17 +14,16 @@ let zones: Zones;
 let leader: Place;
 let follower: Place;
 beforeAll(async () => {
-  zones = await startZones({ entry: "test/faults/unreachable.ts" });
+  zones = await startZones({ entry: ENTRY });
 });
 afterAll(() => zones?.stop());
 beforeEach(async () => {
-  await spoil("mode=up");
+  await heal(zones);
   leader = await versionedBucket(zones, "ch-dk-2");
   follower = await versionedBucket(zones, "at-vie-1");
   await link(zones, leader, follower);
 });
 
-const spoil = async (how: string) => await fetch(`${zones.endpoint("at-vie-1")}/-/peer?${how}`, { method: "POST" });
 const put = async (key: string, Body: string | Uint8Array = key, Tagging?: string) =>
   (await leader.client.send(new PutObjectCommand({ Bucket: leader.bucket, Key: key, Body, Tagging }))).VersionId!;
 const putTags = async ({ client, bucket }: Place, key: string, value: string, VersionId?: string) => {
@@ -44,11 +44,11 @@ it.each([
   async (_, size) => {
     await put("k", Buffer.alloc(size, "x"), "value=1");
     await arrived("k");
-    await spoil("mode=down");
+    await arm(zones, "at-vie-1", [{ at: "PEER.serve", how: "fails before" }]);
     await putTags(leader, "k", "2");
     expect(await statusOf(leader, "k")).toBe("PENDING");
     expect(await tagOf(follower, "k")).toBe("1");
-    await spoil("mode=up");
+    await heal(zones);
     await arrived("k");
     expect(await tagOf(follower, "k")).toBe("2");
     expect(await allVersions(follower)).toEqual(await allVersions(leader));
