@@ -62,6 +62,11 @@ export async function getBucket(env: IndexEnv, bucketId: number): Promise<Bucket
   return bucket;
 }
 
+/** Finds a row if the bucket is there: for a batch that reads in it. */
+export function lookForBucket(env: IndexEnv, bucketId: number): D1PreparedStatement {
+  return env.INDEX.prepare("SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active'").bind(bucketId);
+}
+
 /** Idempotent: a bucket that is there stays as it is. */
 export async function createBucket(
   env: IndexEnv,

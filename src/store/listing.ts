@@ -6,7 +6,7 @@
  * bucket; and LIKE takes patterns of 50 bytes at most, so prefixes are range bounds.
  */
 import { invalidArgument, S3Error } from "../errors.ts";
-import { getBucket } from "./buckets.ts";
+import { lookForBucket } from "./buckets.ts";
 import { fromRow, readVersions, type Version, type VersionRow } from "./versions.ts";
 
 export interface ListQuery {
@@ -121,7 +121,6 @@ function scan(isInclusive: boolean, skipsPrefix: string): string {
  * Throws NoSuchBucket.
  */
 export async function listObjects(env: IndexEnv, bucketId: number, query: ListQuery): Promise<ListPage<Version>> {
-  await getBucket(env, bucketId);
   const page: ListPage<Version> = { entries: [] };
   let bounds = boundsOf(query);
   let shown: string | undefined;
@@ -156,15 +155,21 @@ async function scanObjects(
   { from, isInclusive, to }: Bounds,
   wanted: number,
 ): Promise<ScannedRow[]> {
-  const { results } = await env.INDEX.prepare(
+  const statement = env.INDEX.prepare(
     `${scan(isInclusive, "s.found ->> 2 = 0")}
      SELECT v.*, s.n, s.common_prefix FROM g s CROSS JOIN versions v
      WHERE v.bucket_id = ?1 AND v.key = s.key AND v.version_id = s.version_id AND (v.is_delete_marker = 0 OR s.n = ?6)
      LIMIT ?8`,
-  )
-    .bind(bucketId, from, to ?? null, ...groupBinds(query), STEP, delimiterSuccessor(query), wanted)
-    .all<ScannedRow>();
-  return results;
+  );
+  const binds = [bucketId, from, to ?? null, ...groupBinds(query), STEP, delimiterSuccessor(query), wanted];
+  return await readIn(env, bucketId, statement.bind(...binds));
+}
+
+/** Rows of a statement, in one trip with the look whether there is such a bucket. Throws NoSuchBucket. */
+async function readIn(env: IndexEnv, bucketId: number, statement: D1PreparedStatement): Promise<ScannedRow[]> {
+  const [bucket, rows] = await env.INDEX.batch([lookForBucket(env, bucketId), statement]);
+  if (bucket!.results.length === 0) throw new S3Error("NoSuchBucket");
+  return rows!.results as ScannedRow[];
 }
 
 /** Characters of the prefix as SQLite counts them (code points), and the delimiter. */
@@ -189,7 +194,6 @@ export async function listVersions(
   bucketId: number,
   query: ListQuery & { versionIdMarker?: string },
 ): Promise<ListPage<ListedVersion> & { nextVersionIdMarker?: string }> {
-  await getBucket(env, bucketId);
   const rows = await rowsOfKey(env, bucketId, query);
   if (rows.length <= query.limit)
     rows.push(...(await scanVersions(env, bucketId, query, query.limit + 1 - rows.length)));
@@ -223,24 +227,22 @@ async function rowsOfKey(
   if (versionIdMarker === "null" && !marker) {
     throw invalidArgument("version-id-marker", versionIdMarker, "Invalid version id specified");
   }
-  const { results } = await env.INDEX.prepare(
+  const statement = env.INDEX.prepare(
     `SELECT v.*, 0 AS n, NULL AS common_prefix FROM versions v
      WHERE v.bucket_id = ?1 AND v.key = ?2 AND v.version_id < ?3 ORDER BY v.version_id DESC LIMIT ?4`,
-  )
-    .bind(bucketId, after, marker?.versionId ?? versionIdMarker, limit + 1)
-    .all<ScannedRow>();
-  return results;
+  );
+  const binds = [bucketId, after, marker?.versionId ?? versionIdMarker, limit + 1];
+  return await readIn(env, bucketId, statement.bind(...binds));
 }
 
 async function scanVersions(env: IndexEnv, bucketId: number, query: ListQuery, wanted: number): Promise<ScannedRow[]> {
   const { from, isInclusive, to } = boundsOf(query);
-  const { results } = await env.INDEX.prepare(
+  const statement = env.INDEX.prepare(
     `${scan(isInclusive, "true")}
      SELECT v.*, s.n, s.common_prefix FROM g s CROSS JOIN versions v
      WHERE v.bucket_id = ?1 AND v.key = s.key AND (s.common_prefix IS NULL OR v.version_id = s.version_id)
      LIMIT ?8`,
-  )
-    .bind(bucketId, from, to ?? null, ...groupBinds(query), wanted, delimiterSuccessor(query), wanted)
-    .all<ScannedRow>();
-  return results;
+  );
+  const binds = [bucketId, from, to ?? null, ...groupBinds(query), wanted, delimiterSuccessor(query), wanted];
+  return await readIn(env, bucketId, statement.bind(...binds));
 }

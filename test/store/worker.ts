@@ -67,29 +67,16 @@ const simple = {
   },
 };
 
-/** An INDEX that counts the rows that D1 says it read. */
+/** An INDEX that counts the rows that D1 says it read, in batches: a page reads by nothing else. */
 function counting(env: Env): { env: Env; rowsRead: () => number } {
   let rowsRead = 0;
-  const wrap = (statement: D1PreparedStatement): D1PreparedStatement =>
-    new Proxy(statement, {
-      get(target, property) {
-        if (property === "bind") return (...values: unknown[]) => wrap(target.bind(...values));
-        if (property === "first") {
-          return async () => {
-            const { results, meta } = await target.all();
-            rowsRead += meta.rows_read;
-            return results[0] ?? null;
-          };
-        }
-        return async () => {
-          const result = await target.all();
-          rowsRead += result.meta.rows_read;
-          return result;
-        };
-      },
-    });
-  const INDEX = { prepare: (sql: string) => wrap(env.INDEX.prepare(sql)) } as unknown as D1Database;
-  return { env: { ...env, INDEX }, rowsRead: () => rowsRead };
+  const prepare = (sql: string) => env.INDEX.prepare(sql);
+  const batch = async (statements: D1PreparedStatement[]) => {
+    const results = await env.INDEX.batch(statements);
+    for (const { meta } of results) rowsRead += meta.rows_read;
+    return results;
+  };
+  return { env: { ...env, INDEX: { prepare, batch } as unknown as D1Database }, rowsRead: () => rowsRead };
 }
 
 async function countRows(env: Env, name: string, ...args: unknown[]): Promise<{ rowsRead: number }> {
