@@ -3,10 +3,10 @@
  *
  * A signature holds for 15 minutes, so calls are made for each measurement, and not for the whole run at once.
  */
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { crc32 } from "node:zlib";
-import { AwsV4Signer } from "aws4fetch";
 import type { Call } from "./load.ts";
+import { canonicalQuery, Signer, sha256 } from "./sign.ts";
 
 /** How a PUT's body is protected. */
 export const FORMS = ["signed hash", "aws-chunked, CRC32", "unsigned payload"] as const;
@@ -14,9 +14,10 @@ export type Form = (typeof FORMS)[number];
 
 /** Bytes of a chunk, as the AWS SDKs for Go and Java cut them. */
 const CHUNK_BYTES = 64 * 1024;
+const EMPTY = { headers: { "x-amz-content-sha256": sha256("") } };
 
 interface Payload {
-  body: Buffer;
+  body?: Buffer;
   headers: Record<string, string>;
 }
 
@@ -31,48 +32,86 @@ export function randomBody(size: number): Buffer {
 
 export class S3Calls {
   readonly #endpoint: URL;
-  readonly #zone: string;
-  readonly #credentials: { accessKeyId: string; secretAccessKey: string };
-  readonly #signingKeys = new Map<string, ArrayBuffer>();
+  readonly #signer: Signer;
 
-  constructor(endpoint: string, zone: string, { key, secret }: { key: string; secret: string }) {
+  constructor(endpoint: string, zone: string, credentials: { key: string; secret: string }) {
     this.#endpoint = new URL(endpoint);
-    this.#zone = zone;
-    this.#credentials = { accessKeyId: key, secretAccessKey: secret };
+    this.#signer = new Signer(zone, credentials);
   }
 
   /** A PUT for each path, all of one body. */
-  async put(paths: string[], body: Buffer, form: Form): Promise<Call[]> {
+  put(paths: string[], body: Buffer, form: Form = "signed hash"): Call[] {
     const payload = protect(body, form);
-    return await Promise.all(paths.map((path) => this.#sign("PUT", path, payload, 0)));
+    return paths.map((path) => this.#sign("PUT", path, payload, { answers: 0 }));
   }
 
   /** A GET for each path; `size`: bytes of each object. */
-  async get(paths: string[], size: number): Promise<Call[]> {
-    const headers = { "x-amz-content-sha256": sha256(Buffer.alloc(0)) };
-    return await Promise.all(paths.map((path) => this.#sign("GET", path, { headers }, size)));
+  get(paths: string[], size: number): Call[] {
+    return paths.map((path) => this.#sign("GET", path, EMPTY, { answers: size }));
   }
 
-  async #sign(method: Call["method"], path: string, payload: Partial<Payload>, answers: number): Promise<Call> {
-    const { body, headers } = payload;
-    const signer = new AwsV4Signer({
-      ...this.#credentials,
-      method,
-      url: new URL(path, this.#endpoint).href,
-      headers,
-      service: "s3",
-      region: this.#zone,
-      cache: this.#signingKeys,
-    });
-    const signed = Object.fromEntries((await signer.sign()).headers);
+  head(paths: string[]): Call[] {
+    return paths.map((path) => this.#sign("HEAD", path, EMPTY, { answers: 0 }));
+  }
+
+  delete(paths: string[]): Call[] {
+    return paths.map((path) => this.#sign("DELETE", path, EMPTY, { status: 204, answers: 0 }));
+  }
+
+  /** DeleteObjects of a bucket's keys, without an answer for each. */
+  deleteObjects(bucket: string, keys: string[]): Call {
+    const objects = keys.map((key) => `<Object><Key>${key}</Key></Object>`).join("");
+    return this.post(`/${bucket}`, { delete: "" }, `<Delete><Quiet>true</Quiet>${objects}</Delete>`);
+  }
+
+  /** A page of ListObjectsV2. */
+  list(bucket: string, query: Record<string, string>): Call {
+    return this.#sign("GET", `/${bucket}`, EMPTY, { query: { "list-type": "2", ...query }, isKept: true });
+  }
+
+  /** Sends an XML document, or nothing; the answer is kept. */
+  post(path: string, query: Record<string, string>, document = ""): Call {
+    const body = Buffer.from(document);
+    return this.#sign("POST", path, protect(body, "signed hash"), { query, isKept: true });
+  }
+
+  uploadPart(path: string, uploadId: string, partNumber: number, body: Buffer): Call {
+    const query = { partNumber: String(partNumber), uploadId };
+    return this.#sign("PUT", path, protect(body, "signed hash"), { query, answers: 0 });
+  }
+
+  #sign(
+    method: Call["method"],
+    path: string,
+    { body, headers }: Payload,
+    { query = {}, ...expected }: Pick<Call, "status" | "answers" | "isKept"> & { query?: Record<string, string> },
+  ): Call {
+    const signed = this.#signer.sign({ method, host: this.#endpoint.host, path, query, headers });
+    const search = canonicalQuery(query);
     const length = body && { "content-length": String(body.length) };
-    return { method, endpoint: this.#endpoint, path, headers: { ...signed, ...length }, body, answers };
+    return {
+      method,
+      endpoint: this.#endpoint,
+      path: search ? `${path}?${search}` : path,
+      headers: { ...signed, ...length },
+      body,
+      ...expected,
+    };
   }
 }
 
-function protect(body: Buffer, form: Form): Payload {
+/** Hashes of bodies that are sent again and again: 64 MiB take 50 ms. */
+const hashes = new WeakMap<Buffer, string>();
+
+function hashOf(body: Buffer): string {
+  const hash = hashes.get(body) ?? sha256(body);
+  hashes.set(body, hash);
+  return hash;
+}
+
+function protect(body: Buffer, form: Form): Required<Payload> {
   const common = { "content-type": "application/octet-stream" };
-  if (form === "signed hash") return { body, headers: { ...common, "x-amz-content-sha256": sha256(body) } };
+  if (form === "signed hash") return { body, headers: { ...common, "x-amz-content-sha256": hashOf(body) } };
   if (form === "unsigned payload") return { body, headers: { ...common, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" } };
   const headers = {
     ...common,
@@ -97,13 +136,14 @@ function frame(body: Buffer): Buffer {
   return Buffer.concat(pieces.map((piece) => Buffer.from(piece)));
 }
 
-function sha256(bytes: Buffer): string {
-  return createHash("sha256").update(bytes).digest("hex");
-}
-
-/** Calls of the bare Worker: a PUT for each path if there is a body, else a GET of `answers` bytes. */
-export function bareCalls(endpoint: string, paths: string[], body: Buffer | undefined, answers = 0): Call[] {
+/** A call of the bare Worker for each path. */
+export function bareCalls(
+  endpoint: string,
+  method: Call["method"],
+  paths: string[],
+  { body, ...expected }: Pick<Call, "body" | "status" | "answers"> = {},
+): Call[] {
   const url = new URL(endpoint);
   const headers: Record<string, string> = body ? { "content-length": String(body.length) } : {};
-  return paths.map((path) => ({ method: body ? "PUT" : "GET", endpoint: url, path, headers, body, answers }));
+  return paths.map((path) => ({ method, endpoint: url, path, headers, body, ...expected }));
 }

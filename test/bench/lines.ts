@@ -1,6 +1,6 @@
 /**
  * What is measured: an operation with a size and a number of clients is a line, and whoever does it is a subject of it,
- * we in each payload form and the bare Worker beside us.
+ * we in each payload form and the bare Worker beside us. Here: PUT, GET and HEAD.
  *
  * Each PUT has a key of its own, for S3 keys are mostly written once. The bucket has versioning enabled, as one that is
  * replicated must.
@@ -8,27 +8,26 @@
 import type { Zones } from "../harness.ts";
 import { bareCalls, FORMS, type Form, randomBody, S3Calls } from "./calls.ts";
 import { type Call, run } from "./load.ts";
+import { KIB, MIB, type Service } from "./report.ts";
 
-export const KIB = 1024;
-export const MIB = 1024 * KIB;
 export const SOURCE = "ch-dk-2";
 export const BUCKET = "bench";
 
-/** What the bare Worker does. */
-const BARE = ["blobs", "d1"] as const;
-export type Service = (typeof BARE)[number];
+const BARE: Service[] = ["blobs", "d1"];
 
 export interface Subject {
   name: string;
   /** of the bare Worker, which the others are compared with */
   bare?: Service;
   /** calls for one measurement */
-  calls(): Promise<Call[]>;
+  calls(): Call[] | Promise<Call[]>;
 }
 
 export interface Line {
   name: string;
   size: number;
+  /** that one call is about; 1 by default */
+  keys?: number;
   clients: number;
   /** calls start over when they are used up: reading does no harm */
   repeats: boolean;
@@ -43,7 +42,6 @@ interface Shape {
   clients: number[];
   /** objects to be read */
   objects: number;
-  /** all payload forms, or the signed hash alone */
   forms: readonly Form[];
   /** PUTs that one client is thought to get done in a second, at most */
   perSecond: number;
@@ -52,23 +50,24 @@ interface Shape {
 const HASH = FORMS.slice(0, 1);
 const SHAPES: Shape[] = [
   { size: KIB, label: "1 KiB", clients: [1, 16, 64], objects: 256, forms: FORMS, perSecond: 1500 },
-  { size: 64 * KIB, label: "64 KiB", clients: [1, 16], objects: 64, forms: HASH, perSecond: 400 },
-  { size: MIB, label: "1 MiB", clients: [1, 16], objects: 16, forms: FORMS, perSecond: 100 },
-  { size: 64 * MIB, label: "64 MiB", clients: [1, 4], objects: 4, forms: HASH, perSecond: 4 },
+  { size: 64 * KIB, label: "64 KiB", clients: [1, 16, 64], objects: 64, forms: HASH, perSecond: 400 },
+  { size: MIB, label: "1 MiB", clients: [1, 16, 64], objects: 16, forms: FORMS, perSecond: 100 },
+  { size: 64 * MIB, label: "64 MiB", clients: [1, 4], objects: 4, forms: FORMS.slice(0, 2), perSecond: 4 },
 ];
 /** Calls a second that no number of clients gets beyond here. */
 const MOST_PER_SECOND = 5000;
 
-/** Lines of PUT and GET in the order of their output. `seconds`: how long a measurement takes. */
+/** Lines of PUT, GET and HEAD in the order of their output. `seconds`: how long a measurement takes. */
 export function makeLines(zones: Zones, seconds: number): Line[] {
   const maker = new LineMaker(zones, seconds);
-  return SHAPES.flatMap((shape) => [...maker.puts(shape), ...maker.gets(shape)]);
+  return [...SHAPES.flatMap((shape) => [...maker.puts(shape), ...maker.gets(shape)]), ...maker.heads(SHAPES[0]!)];
 }
 
 class LineMaker {
   readonly #s3: S3Calls;
   readonly #bare: string;
   readonly #seconds: number;
+  readonly #prepared = new Map<number, Promise<void>>();
   #prefixes = 0;
 
   constructor(zones: Zones, seconds: number) {
@@ -80,40 +79,54 @@ class LineMaker {
   puts({ size, label, clients, forms, perSecond }: Shape): Line[] {
     const body = randomBody(size);
     return clients.map((count): Line => {
-      const most = Math.ceil(Math.min(perSecond * count, MOST_PER_SECOND) * this.#seconds) + 2 * count;
+      const most = mostCalls(count, this.#seconds, perSecond);
       const ours = forms.map((form): Subject => {
         return { name: form, calls: () => this.#s3.put(this.#newPaths(BUCKET, most), body, form) };
       });
-      const bare = BARE.filter((service) => isMeasured(service, size)).map((service): Subject => {
-        const calls = async () => bareCalls(this.#bare, this.#newPaths(service, most), body);
+      const bare = servicesFor(size).map((service): Subject => {
+        const calls = () => bareCalls(this.#bare, "PUT", this.#newPaths(service, most), { body, answers: 0 });
         return { name: service === "blobs" ? "bare BLOBS.put" : "bare D1 insert", bare: service, calls };
       });
-      return { ...describeLine("PUT", label, count), size, repeats: false, subjects: [...ours, ...bare] };
+      return { ...describeLine(`PUT ${label}`, count), size, repeats: false, subjects: [...ours, ...bare] };
     });
   }
 
-  gets({ size, label, clients, objects }: Shape): Line[] {
-    const paths = (place: string) => Array.from({ length: objects }, (_, i) => `/${place}/get-${size}-${i}`);
-    const services = BARE.filter((service) => isMeasured(service, size));
-    const ours: Subject = { name: "GetObject", calls: () => this.#s3.get(paths(BUCKET), size) };
-    const bare = services.map((service): Subject => {
-      const calls = async () => bareCalls(this.#bare, paths(service), undefined, size);
-      return { name: service === "blobs" ? "bare BLOBS.get" : "bare D1 select", bare: service, calls };
+  gets(shape: Shape): Line[] {
+    const ours: Subject = { name: "GetObject", calls: () => this.#s3.get(readPaths(BUCKET, shape), shape.size) };
+    const subjects = [ours, ...servicesFor(shape.size).map((service) => this.#bareGet(service, shape))];
+    return this.#reads(`GET ${shape.label}`, shape, subjects, shape.size);
+  }
+
+  /** Beside the row that it takes to know of an object. */
+  heads(shape: Shape): Line[] {
+    const ours: Subject = { name: "HeadObject", calls: () => this.#s3.head(readPaths(BUCKET, shape)) };
+    return this.#reads("HEAD", shape, [ours, this.#bareGet("d1", shape)], 0);
+  }
+
+  #reads(name: string, shape: Shape, subjects: Subject[], size: number): Line[] {
+    return shape.clients.map((count) => {
+      return { ...describeLine(name, count), size, repeats: true, subjects, prepare: () => this.#prepare(shape) };
     });
-    let prepared: Promise<void> | undefined;
-    const make = async () => {
-      const body = randomBody(size);
-      const load = { clients: Math.min(objects, 16) };
-      await run(await this.#s3.put(paths(BUCKET), body, "signed hash"), load);
-      for (const service of services) await run(bareCalls(this.#bare, paths(service), body), load);
-    };
-    const prepare = () => {
-      prepared ??= make();
-      return prepared;
-    };
-    return clients.map((count): Line => {
-      return { ...describeLine("GET", label, count), size, repeats: true, subjects: [ours, ...bare], prepare };
-    });
+  }
+
+  #bareGet(service: Service, shape: Shape): Subject {
+    const calls = () => bareCalls(this.#bare, "GET", readPaths(service, shape), { answers: shape.size });
+    return { name: service === "blobs" ? "bare BLOBS.get" : "bare D1 select", bare: service, calls };
+  }
+
+  #prepare(shape: Shape): Promise<void> {
+    const prepared = this.#prepared.get(shape.size) ?? this.#writeObjects(shape);
+    this.#prepared.set(shape.size, prepared);
+    return prepared;
+  }
+
+  async #writeObjects(shape: Shape): Promise<void> {
+    const body = randomBody(shape.size);
+    const load = { clients: Math.min(shape.objects, 16) };
+    await run(this.#s3.put(readPaths(BUCKET, shape), body), load);
+    for (const service of servicesFor(shape.size)) {
+      await run(bareCalls(this.#bare, "PUT", readPaths(service, shape), { body }), load);
+    }
   }
 
   #newPaths(place: string, count: number): string[] {
@@ -122,11 +135,20 @@ class LineMaker {
   }
 }
 
-/** A row of a database holds no more than what we keep inline. */
-function isMeasured(service: Service, size: number): boolean {
-  return service === "blobs" || size <= 8 * KIB;
+/** Calls to be made ready for a measurement that must not run out of them. */
+export function mostCalls(clients: number, seconds: number, perSecond: number): number {
+  return Math.ceil(Math.min(perSecond * clients, MOST_PER_SECOND) * seconds) + 2 * clients;
 }
 
-function describeLine(method: string, label: string, clients: number): Pick<Line, "name" | "clients"> {
-  return { name: `${method} ${label}, ${clients} ${clients === 1 ? "client" : "clients"}`, clients };
+/** A row of a database holds no more than what we keep inline. */
+function servicesFor(size: number): Service[] {
+  return size <= 8 * KIB ? BARE : BARE.slice(0, 1);
+}
+
+function readPaths(place: string, { size, objects }: Shape): string[] {
+  return Array.from({ length: objects }, (_, i) => `/${place}/get-${size}-${i}`);
+}
+
+export function describeLine(name: string, clients: number): Pick<Line, "name" | "clients"> {
+  return { name: `${name}, ${clients} ${clients === 1 ? "client" : "clients"}`, clients };
 }

@@ -4,20 +4,24 @@
  *
  * Measured is from the sending of a call to the end of its answer. Calls come signed and with their bodies made, so the
  * client's own work isn't in it; but it runs on the same cores as the server, so figures are good as ratios only.
- * An answer other than 200, or of another length than was expected, ends the bench: a refusal is fast and would count
+ * An answer with another status or of another length than was expected ends the bench: a refusal is fast and would count
  * as speed. node:http and not fetch(), which costs the client several times as much.
  */
-import { Agent, request as httpRequest } from "node:http";
+import { Agent, request as httpRequest, type IncomingHttpHeaders } from "node:http";
 
 /** A request, ready to be sent. */
 export interface Call {
-  method: "PUT" | "GET";
+  method: "PUT" | "GET" | "HEAD" | "DELETE" | "POST";
   endpoint: URL;
   path: string;
   headers: Record<string, string>;
   body?: Buffer;
-  /** bytes of the answer */
-  answers: number;
+  /** of the answer; 200 by default */
+  status?: number;
+  /** bytes of the answer; undefined: any */
+  answers?: number;
+  /** the answer's text is wanted */
+  isKept?: boolean;
 }
 
 export interface Load {
@@ -80,21 +84,28 @@ async function sendMany(agent: Agent, next: () => Call | undefined, end: number)
 }
 
 async function sendOne(agent: Agent, call: Call | undefined): Promise<void> {
-  if (!call) return;
-  const { status, length, text } = await exchange(agent, call);
-  if (status === 200 && length === call.answers) return;
-  throw new Error(`${call.method} ${call.path} was answered ${status} with ${length} bytes: ${text}`);
+  if (call) await send(agent, call);
 }
 
 export interface Answer {
   status: number;
+  headers: IncomingHttpHeaders;
   length: number;
-  /** of an answer other than 200 */
+  /** if it is kept, or is an error */
   text: string;
 }
 
+/** Sends one call. Throws for an answer that isn't as expected. */
+export async function send(agent: Agent, call: Call): Promise<Answer> {
+  const answer = await exchange(agent, call);
+  const { status = 200, answers = answer.length, method, path } = call;
+  if (answer.status === status && answer.length === answers) return answer;
+  throw new Error(`${method} ${path} was answered ${answer.status} with ${answer.length} bytes: ${answer.text}`);
+}
+
 /** Sends one call. Throws only where there is no answer. */
-export async function exchange(agent: Agent, { endpoint, path, method, headers, body }: Call): Promise<Answer> {
+export async function exchange(agent: Agent, call: Call): Promise<Answer> {
+  const { endpoint, path, method, headers, body } = call;
   return await new Promise((resolve, reject) => {
     const options = { agent, host: endpoint.hostname, port: endpoint.port, method, path, headers };
     const request = httpRequest(options, (response) => {
@@ -103,10 +114,10 @@ export async function exchange(agent: Agent, { endpoint, path, method, headers, 
       let text = "";
       response.on("data", (chunk: Buffer) => {
         length += chunk.length;
-        if (status !== 200) text += chunk;
+        if (call.isKept || status >= 300) text += chunk;
       });
       response.on("error", reject);
-      response.on("end", () => resolve({ status, length, text }));
+      response.on("end", () => resolve({ status, headers: response.headers, length, text }));
     });
     request.on("error", reject);
     request.end(body);

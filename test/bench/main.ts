@@ -5,22 +5,25 @@
  * one machine, ratios first.
  */
 import { parseArgs } from "node:util";
+import { judge } from "./aims.ts";
 import { bench } from "./bench.ts";
-import { formatTable } from "./table.ts";
+import { FULL, QUICK, type Report } from "./report.ts";
+import { formatReport } from "./table.ts";
 
 const HELP = `npm run bench -- [options]
 
   --rounds N        measurements of each subject, taken in turn (3)
   --seconds N       length of a measurement (1)
-  --only PATTERN    lines whose name matches, as "GET 1 KiB" or "put .* 64 clients" or "replication"
-  --json            results as JSON (npm run --silent bench -- --json)
+  --quick           one round of half a second, a cut of 5 s, an object of 256 MiB
+  --only PATTERN    lines whose name matches, as "GET 1 KiB" or "put .* 64 clients" or "list" or "replication" or "cost"
+  --json            figures and aims as JSON (npm run --silent bench -- --json)
 `;
-const BACKLOG = 2000;
 
 const { values } = parseArgs({
   options: {
-    rounds: { type: "string", default: "3" },
-    seconds: { type: "string", default: "1" },
+    rounds: { type: "string" },
+    seconds: { type: "string" },
+    quick: { type: "boolean", default: false },
     only: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -30,15 +33,22 @@ const { values } = parseArgs({
 if (values.help) {
   process.stdout.write(HELP);
 } else {
-  const results = await bench({
-    rounds: positive("--rounds", values.rounds),
-    seconds: positive("--seconds", values.seconds),
+  const start = performance.now();
+  const report = await bench({
+    rounds: positive("--rounds", values.rounds ?? (values.quick ? "1" : "3")),
+    seconds: positive("--seconds", values.seconds ?? (values.quick ? "0.5" : "1")),
     only: values.only === undefined ? undefined : new RegExp(values.only, "i"),
-    backlog: BACKLOG,
+    sizes: values.quick ? QUICK : FULL,
     progress: (text) => process.stderr.write(`${text}\n`),
   });
-  if (results.length === 0) fail(`no line matches "${values.only}"`);
-  process.stdout.write(`${values.json ? JSON.stringify(results, undefined, 2) : formatTable(results)}\n`);
+  if (isEmpty(report)) fail(`no line matches "${values.only}"`);
+  const output = values.json ? JSON.stringify({ ...report, aims: judge(report) }, undefined, 2) : formatReport(report);
+  process.stdout.write(`${output}\n`);
+  process.stderr.write(`took ${((performance.now() - start) / 60_000).toFixed(1)} minutes\n`);
+}
+
+function isEmpty(report: Report): boolean {
+  return Object.values(report).every((part: unknown[]) => part.length === 0);
 }
 
 function positive(name: string, text: string): number {
