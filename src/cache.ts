@@ -37,13 +37,13 @@ export class Cache<T> {
   /** The value under `key`, or undefined if there is none. Throws what `load` throws if nothing stands in. */
   async get(key: string, load: () => Promise<T | undefined>, { fresh = false } = {}): Promise<T | undefined> {
     const entry = this.#entries.get(key) ?? this.#absences.get(key);
-    if (entry && !fresh && Date.now() - entry.loadedAt < this.#ttlOf(entry)) return entry.value;
+    if (entry && !fresh && isWithin(this.#ttlOf(entry), entry)) return entry.value;
     try {
       const value = await load();
       this.#put(key, value);
       return value;
     } catch (error) {
-      if (entry?.value !== undefined && Date.now() - entry.loadedAt < this.#times.staleFor) return entry.value;
+      if (entry?.value !== undefined && isWithin(this.#times.staleFor, entry)) return entry.value;
       throw error;
     }
   }
@@ -65,4 +65,10 @@ export class Cache<T> {
     entries.set(key, { value, loadedAt: Date.now() });
     if (entries.size > capacity) entries.delete(entries.keys().next().value!);
   }
+}
+
+/** What was loaded later than now was loaded before the clock was set back, and nobody knows when. */
+function isWithin(milliseconds: number, { loadedAt }: Pick<Entry<unknown>, "loadedAt">): boolean {
+  const age = Date.now() - loadedAt;
+  return age >= 0 && age < milliseconds;
 }

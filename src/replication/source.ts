@@ -175,11 +175,16 @@ async function work(
   return true;
 }
 
-/** What was put off is woken at its time; a longer wait is left to the sweep. */
+/**
+ * What was put off is woken at its time, or a moment later: a wake-up that comes early finds nothing due. A longer wait is
+ * left to the sweep.
+ */
 async function wakeForRetries(env: Env, link: Link, slot: number, results: Result[]): Promise<void> {
-  const times = results.flatMap((result) => ("retry" in result ? result.retry.nextAttemptAt : []));
-  const wait = Math.ceil((Math.min(...times) + EARLY_MS - Date.now()) / 1000);
-  if (wait <= MAX_DELAY_SECONDS) await wakeLink(env, link, slot, Math.max(wait, 0));
+  const now = Date.now();
+  const waits = results.flatMap((result) => {
+    return "retry" in result ? Math.max(Math.ceil((result.retry.nextAttemptAt + EARLY_MS - now) / 1000), 0) : [];
+  });
+  for (const wait of new Set(waits)) if (wait <= MAX_DELAY_SECONDS) await wakeLink(env, link, slot, wait);
 }
 
 /** The route, open; or `failed` once the tasks have failed for want of one, `down` once the link was put down. */

@@ -169,18 +169,19 @@ export async function readSegments(
 interface Extent {
   r2Key: string;
   range: Range;
+  isWhole: boolean;
 }
 
 function clip(segment: Segment, range: Range): Extent {
   const start = Math.max(range.offset - segment.offset, 0);
   const end = Math.min(range.offset + range.length - segment.offset, segment.size);
-  return { r2Key: segment.r2Key, range: { offset: start, length: end - start } };
+  return { r2Key: segment.r2Key, range: { offset: start, length: end - start }, isWhole: end - start === segment.size };
 }
 
-async function openExtent(env: BlobsEnv, { r2Key, range }: Extent): Promise<ReadableStream<Uint8Array>> {
+async function openExtent(env: BlobsEnv, { r2Key, range, isWhole }: Extent): Promise<ReadableStream<Uint8Array>> {
   // R2 takes no range of a body without bytes.
   if (range.length === 0) return new Response(new Uint8Array()).body!;
-  const object = await env.BLOBS.get(r2Key, { range });
+  const object = await env.BLOBS.get(r2Key, isWhole ? undefined : { range });
   if (!object) throw new BodyLostError(`segment ${r2Key} is not in BLOBS`);
   return object.body;
 }

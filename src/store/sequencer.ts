@@ -195,12 +195,13 @@ export class Sequencer extends DurableObject<Env> {
   ): Promise<Operation[]> {
     const repeats = operations.filter(({ isRepeat }) => isRepeat);
     if (repeats.length === 0) return operations;
-    const isVersioned = bucket.versioning !== "Unversioned";
     const writes = repeats.map(({ key, requestId }) => ({ key, requestId }));
     const written = await readWritten(this.env, place.bucketId, repeatFloor(), writes);
     const byRequest = new Map(written.map((version) => [version.requestId, version]));
     return operations.filter((operation) => {
       const version = operation.isRepeat ? byRequest.get(operation.requestId) : undefined;
+      // The first try may have been another instance's, which knew that versioning is enabled before this one did.
+      const isVersioned = version?.isNull === false || bucket.versioning !== "Unversioned";
       if (version) waiting.get(operation)!.settle({ outcome: { version, isVersioned } });
       return version === undefined;
     });

@@ -1,32 +1,29 @@
 import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startZones, type Zones } from "../harness.ts";
-import { allVersions, versionedBucket } from "../links.ts";
+import { allVersions, type Place, versionedBucket } from "../links.ts";
+import { arm, ENTRY, expectStruck, report } from "./arming.ts";
 
 let zones: Zones;
 beforeAll(async () => {
-  zones = await startZones({ entry: "test/faults/aborting.ts" });
+  zones = await startZones({ entry: ENTRY });
 });
 afterAll(() => zones?.stop());
 
-const door = () => `${zones.endpoint("ch-dk-2")}/-/abort`;
+const LARGE = "x".repeat(20_000);
 
-async function arm(when: string): Promise<void> {
-  await fetch(`${door()}?when=${when}&count=1`, { method: "POST" });
+/** Ends the Durable Object at its next commit. */
+async function endNext(how: "ends before" | "ends after"): Promise<void> {
+  await arm(zones, "ch-dk-2", [{ at: "INDEX.batch", in: "sequencer", how, times: 1 }]);
 }
 
-/** A fault that never struck proves nothing. */
-async function expectStruck(): Promise<void> {
-  expect(await (await fetch(door())).json()).toEqual({ left: 0 });
-}
-
-describe.each(["before", "after"])("a Durable Object that ends %s its commit", (when) => {
+describe.each(["ends before", "ends after"] as const)("a Durable Object that %s its commit", (how) => {
   it("loses no acknowledged write and doubles none", async () => {
     const { client, bucket } = await versionedBucket(zones, "ch-dk-2");
     const acknowledged = new Map<string, string>();
     let refused = 0;
     for (let round = 0; round < 10; round++) {
-      await arm(when);
+      await endNext(how);
       const puts = Array.from({ length: 20 }, async (_, i) => {
         const key = `k-${round}-${i}`;
         try {
@@ -38,7 +35,7 @@ describe.each(["before", "after"])("a Durable Object that ends %s its commit", (
         }
       });
       await Promise.all(puts);
-      await expectStruck();
+      await expectStruck(zones, "ch-dk-2", 1);
     }
     const versions = await allVersions({ client, bucket, zone: "ch-dk-2" });
     const found = new Map(versions.map((line) => line.split(" ") as [string, string]));
@@ -51,19 +48,56 @@ describe.each(["before", "after"])("a Durable Object that ends %s its commit", (
 
   it("lets one conditional write win still, and answers it", async () => {
     const { client, bucket } = await versionedBucket(zones, "ch-dk-2");
-    await arm(when);
+    await endNext(how);
     const answer = await client.send(new PutObjectCommand({ Bucket: bucket, Key: "k", Body: "x", IfNoneMatch: "*" }));
-    await expectStruck();
+    await expectStruck(zones, "ch-dk-2", 1);
     expect(answer.VersionId).toBeDefined();
     expect(await allVersions({ client, bucket, zone: "ch-dk-2" })).toHaveLength(1);
   });
 
   it("makes one delete marker", async () => {
     const { client, bucket } = await versionedBucket(zones, "ch-dk-2");
-    await arm(when);
+    await endNext(how);
     await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: "k" }));
-    await expectStruck();
+    await expectStruck(zones, "ch-dk-2", 1);
     expect(await allVersions({ client, bucket, zone: "ch-dk-2" })).toHaveLength(1);
     await expect(client.send(new GetObjectCommand({ Bucket: bucket, Key: "k" }))).rejects.toThrow();
+  });
+});
+
+describe("a commit that lands after its repeat has begun", () => {
+  async function armed(): Promise<Place> {
+    const place = await versionedBucket(zones, "ch-dk-2");
+    await arm(zones, "ch-dk-2", [{ at: "INDEX.batch", in: "sequencer", how: "lands late", times: 1 }]);
+    return place;
+  }
+
+  async function expectLanded(): Promise<void> {
+    expect(await report(zones, "ch-dk-2")).toEqual({ strokes: [1], journal: ["landed late"] });
+  }
+
+  it("of a PUT makes one version", async () => {
+    const place = await armed();
+    const { VersionId } = await place.client.send(
+      new PutObjectCommand({ Bucket: place.bucket, Key: "k", Body: LARGE }),
+    );
+    await expectLanded();
+    expect(await allVersions(place)).toEqual([expect.stringContaining(VersionId!)]);
+  });
+
+  it("of a DELETE makes one delete marker", async () => {
+    const place = await armed();
+    await place.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key: "k" }));
+    await expectLanded();
+    expect(await allVersions(place)).toHaveLength(1);
+  });
+
+  it("of a conditional PUT is answered as the success that it was, and keeps its body", async () => {
+    const place = await armed();
+    const put = new PutObjectCommand({ Bucket: place.bucket, Key: "k", Body: LARGE, IfNoneMatch: "*" });
+    await place.client.send(put);
+    await expectLanded();
+    const got = await place.client.send(new GetObjectCommand({ Bucket: place.bucket, Key: "k" }));
+    expect(await got.Body!.transformToString()).toBe(LARGE);
   });
 });

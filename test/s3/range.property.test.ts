@@ -40,11 +40,12 @@ function segmented(body: Uint8Array, cuts: number[]): { segments: Segment[]; env
     const offset = edges[i]!;
     return { partNumber: i + 1, offset, size: end - offset, md5: "", checksum: null, r2Key: `${offset}` };
   });
-  const get = async (key: string, { range }: { range: { offset: number; length: number } }) => {
+  const get = async (key: string, options: { range?: { offset: number; length: number } } = {}) => {
     const segment = segments.find(({ r2Key }) => r2Key === key)!;
-    const from = segment.offset + range.offset;
-    if (range.length <= 0 || range.offset + range.length > segment.size) throw new Error("no such range");
-    return { body: new Response(body.slice(from, from + range.length)).body };
+    const { offset, length } = options.range ?? { offset: 0, length: segment.size };
+    if (length <= 0 || offset + length > segment.size) throw new Error("no such range");
+    const from = segment.offset + offset;
+    return { body: new Response(body.slice(from, from + length)).body };
   };
   return { segments, env: { BLOBS: { get } } as unknown as Pick<Env, "BLOBS"> };
 }

@@ -130,6 +130,6 @@ it("a bucket comes to the same, in whatever order versions, edits and removals a
       }
       expect(await standing(bucket.bucketId)).toEqual(expected(all));
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   );
 }, 60_000);
