@@ -1,0 +1,41 @@
+/**
+ * `npm run kills -- [--kills N] [--seed S]`: kills workerd N times (100) under load of writes, overwrites, deletes,
+ * multipart uploads and replication, and reads back all that was acknowledged. Ends with one line; exit code 1 if
+ * anything was lost, half written, left PENDING, different at the two ends, or refused.
+ *
+ * The seed gives again which operations come and when the kills do; how far each had come by then is the machine's.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { startZones } from "../harness.ts";
+import { killUnderLoad } from "./killing.ts";
+
+const { values } = parseArgs({ options: { kills: { type: "string" }, seed: { type: "string" } } });
+const kills = readNumber("kills", values.kills, 100);
+const seed = readNumber("seed", values.seed, Date.now() % 1_000_000);
+
+// Where the harness keeps the bundled Workers, so that a restart needn't bundle them.
+process.env.ZONAL_TEST_BUNDLES = mkdtempSync(join(tmpdir(), "zonal-bundles-"));
+console.log(`seed ${seed}`);
+const zones = await startZones();
+try {
+  const verdict = await killUnderLoad(zones, kills, seed, (line) => console.log(line));
+  const { acknowledged, lost, halfWritten, pending, different, refused } = verdict;
+  const wrong = [...lost, ...halfWritten, ...pending, ...different, ...refused];
+  for (const line of wrong) console.log(line);
+  console.log(
+    `${kills} kills, ${acknowledged} acknowledged writes, lost ${lost.length}, half-written ${halfWritten.length}, pending ${pending.length}, different ${different.length}, refused ${refused.length} (seed ${seed})`,
+  );
+  if (wrong.length > 0) process.exitCode = 1;
+} finally {
+  await zones.stop();
+  rmSync(process.env.ZONAL_TEST_BUNDLES, { recursive: true, force: true });
+}
+
+function readNumber(name: string, text: string | undefined, usual: number): number {
+  if (text === undefined) return usual;
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+  throw new Error(`--${name} must be a number, not ${text}`);
+}

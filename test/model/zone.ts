@@ -1,0 +1,130 @@
+/**
+ * A zone whose every part can fail, bucket by bucket. At its endpoint, `PUT /-/faults/BUCKET` with `{seed, rates}` lets
+ * faults strike that bucket, `DELETE` ends them and tells how often each struck. Nothing in src knows of it.
+ *
+ * The Worker and its Durable Objects share this module: they run in one isolate here. A slot's clock is set by replacing
+ * Date.now for what runs in the slot, since all buckets of the zone share the one clock.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { Wake } from "../../src/replication/source.ts";
+import zone, { Peer as PlainPeer, Sequencer as PlainSequencer } from "../../src/zone.ts";
+import { Faults, type Rates } from "./faults.ts";
+import { spoiltServe } from "./peer.ts";
+import { land, spoiltBlobs, spoiltIndex, spoiltQueue, spoiltSequencer } from "./wires.ts";
+
+// What fails here fails on purpose, thousands of times; what is wrong with it the checks tell.
+console.error = () => {};
+
+const byName = new Map<string, Faults>();
+const byId = new Map<number, Faults>();
+const bucketsOfLinks = new Map<number, number>();
+
+const inSlot = new AsyncLocalStorage<Faults | undefined>();
+const now = Date.now;
+Date.now = () => now() + (inSlot.getStore()?.offset ?? 0);
+
+const ofBucket = (bucketId: number) => byId.get(bucketId);
+
+/** What slots have reserved, by bucket: a second instance of a slot reads the storage of the first. */
+const reserved = new Map<number, number>();
+
+function sharedReserve(ctx: DurableObjectState, bucketId: number): void {
+  const { kv } = ctx.storage;
+  const [get, put] = [kv.get.bind(kv), kv.put.bind(kv)];
+  kv.get = (<T>(key: string) => {
+    const own = get<T>(key);
+    const known = reserved.get(bucketId);
+    return key === "reservedUntil" && known !== undefined ? Math.max(known, Number(own ?? 0)) : own;
+  }) as typeof kv.get;
+  kv.put = <T>(key: string, value: T) => {
+    if (key === "reservedUntil") reserved.set(bucketId, Math.max(Number(value), reserved.get(bucketId) ?? 0));
+    put(key, value);
+  };
+}
+
+export class Sequencer extends PlainSequencer {
+  readonly #bucketId: number;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    const bucketId = Number.parseInt(ctx.id.name!, 10);
+    sharedReserve(ctx, bucketId);
+    const faults = () => ofBucket(bucketId);
+    const INDEX = spoiltIndex(env.INDEX, ctx, faults);
+    super(ctx, { ...env, INDEX, REPLICATION: spoiltQueue(env.REPLICATION as Queue<Wake>, faults) });
+    this.#bucketId = bucketId;
+  }
+
+  override async commit(...parameters: Parameters<PlainSequencer["commit"]>): ReturnType<PlainSequencer["commit"]> {
+    return await inSlot.run(ofBucket(this.#bucketId), () => super.commit(...parameters));
+  }
+}
+
+/** Set once for a Worker's invocation: everything but the Sequencer sees these bindings. */
+function spoilt(env: Env): Env {
+  const ofLink = async ({ linkId }: Wake) => ofBucket(await bucketOfLink(env, linkId));
+  return {
+    ...env,
+    BLOBS: spoiltBlobs(env.BLOBS, ofBucket),
+    REPLICATION: spoiltQueue(env.REPLICATION as Queue<Wake>, ofLink),
+    SEQUENCER: spoiltSequencer(env.SEQUENCER, ofBucket),
+  };
+}
+
+async function bucketOfLink(env: Env, linkId: number): Promise<number> {
+  const known = bucketsOfLinks.get(linkId);
+  if (known !== undefined) return known;
+  const row = await env.INDEX.prepare("SELECT bucket_id FROM links WHERE link_id = ?").bind(linkId).first("bucket_id");
+  bucketsOfLinks.set(linkId, row as number);
+  return row as number;
+}
+
+export class Peer extends PlainPeer {
+  constructor(ctx: ExecutionContext, env: Env) {
+    super(ctx, spoilt(env));
+  }
+
+  override async serve(request: Request, target: string, sourceIp: string): Promise<Response> {
+    const faults = byName.get(bucketOf(target));
+    const serve = (each: Request) => super.serve(each, target, sourceIp);
+    return faults ? await spoiltServe(this.ctx, faults, request, target, serve) : await serve(request);
+  }
+}
+
+function bucketOf(target: string): string {
+  return /^\/([^/?]*)/.exec(target)?.[1] ?? "";
+}
+
+/** `/-/faults/BUCKET` */
+async function arm(request: Request, env: Env, bucket: string): Promise<Response> {
+  if (request.method === "PUT") {
+    const { seed, rates } = (await request.json()) as { seed: string; rates: Rates };
+    const row = await env.INDEX.prepare("SELECT bucket_id FROM buckets WHERE name = ?").bind(bucket).first("bucket_id");
+    const faults = new Faults(row as number, seed, rates);
+    byName.set(bucket, faults);
+    byId.set(faults.bucketId, faults);
+    return new Response();
+  }
+  const faults = byName.get(bucket)!;
+  faults.end();
+  await land(env.INDEX, faults);
+  return Response.json({ struck: faults.struck, repeating: faults.repeating });
+}
+
+export default {
+  async fetch(request, env, execution) {
+    const bucket = /\/-\/faults\/(.*)$/.exec(request.url)?.[1];
+    if (bucket !== undefined) return await arm(request, env, bucket);
+    const name = bucketOf(new URL(request.url).pathname);
+    const faults = byName.get(name);
+    if (faults && faults.cutUntil > now()) return new Response("cut off", { status: 503 });
+    return await zone.fetch!(request, spoilt(env), execution);
+  },
+
+  async queue(batch, env) {
+    await zone.queue!(batch, spoilt(env));
+  },
+
+  async scheduled(controller, env) {
+    await zone.scheduled!(controller, spoilt(env));
+  },
+} satisfies ExportedHandler<Env, Wake>;
