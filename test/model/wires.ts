@@ -21,6 +21,8 @@ export function spoiltIndex(
     setClock(faults);
     if (faults.strikes("late")) {
       faults.late.push(statements.map((statement) => sources.get(statement)!));
+      // What left for D1 left after the reserve was stored: the output gate holds it until then.
+      await ctx.storage.sync();
       ctx.abort("replaced, with a batch on its way");
     }
     if (faults.strikes("end-before")) ctx.abort("ended before the commit");
