@@ -5,7 +5,8 @@
  * Each statement guards itself, so that a second instance of a slot, or a stale cache, can corrupt nothing:
  *  (a) a local version is inserted only where the bucket is active and at the revision that it was decided with,
  *  (b) only where no version of its key has a greater or equal id,
- *  (c) if it was decided on the key's state: only where the key's greatest id is still that base.
+ *  (c) if it was decided on the key's state: only where the key's greatest id is still that base,
+ *  (d) only while this instance of the Sequencer is the one inside the slot's fence (fence.ts).
  * A statement sees the state before it, so rows of one key that carry one base pass or fall together. Later statements
  * apply only where the version's row is there. What is absent from RETURNING is read again and decided again. A repeated
  * row is inserted only where the first try has left no version of the same request.
@@ -13,6 +14,8 @@
 import type { Bucket } from "./buckets.ts";
 import { floorOf } from "./clock.ts";
 import type { Completion, Edit, Insert, Plan, Removal } from "./decide.ts";
+import { editStatements, mergeStatement } from "./edits.ts";
+import { enter, type Fence, insideBinds, isInside, isOutside, type Slot } from "./fence.ts";
 import { toRow } from "./versions.ts";
 
 /** A repeat looks for its own write among versions of this age. */
@@ -54,21 +57,24 @@ const SELECT_COLUMNS = `?1, ${COLUMNS.map((column) => `r.value ->> '${column}'`)
 const GREATEST = `(SELECT v.version_id FROM versions v WHERE v.bucket_id = (?1 + 0) AND v.key = r.value ->> 'key'
   ORDER BY v.version_id DESC LIMIT 1)`;
 
-export interface Slot {
-  bucketId: number;
-  slot: number;
-}
-
 /** What landed, by `nameOf`. */
 export interface Committed {
   inserted: Set<string>;
   removed: Set<string>;
   edited: Set<string>;
+  /** this instance has come inside the fence */
+  hasEntered: boolean;
   /** the bucket was active and at the revision of the decision: what found nothing to remove rests on that alone */
   isCurrent: boolean;
 }
 
-const NOTHING_DONE: Committed = { inserted: new Set(), removed: new Set(), edited: new Set(), isCurrent: true };
+const NOTHING_DONE: Committed = {
+  inserted: new Set(),
+  removed: new Set(),
+  edited: new Set(),
+  hasEntered: false,
+  isCurrent: true,
+};
 
 /** Names a version within its bucket. */
 export function nameOf(version: { key: string; versionId: string }): string {
@@ -76,8 +82,13 @@ export function nameOf(version: { key: string; versionId: string }): string {
 }
 
 /** Writes a plan. Throws what D1 throws: then nothing was written, or all was and the answer got lost. */
-export async function commitPlan(env: Pick<Env, "INDEX">, place: Slot, bucket: Bucket, plan: Plan): Promise<Committed> {
-  const committer = new Committer(env.INDEX, place, bucket);
+export async function commitPlan(
+  env: Pick<Env, "INDEX">,
+  place: Slot,
+  { bucket, fence }: { bucket: Bucket; fence: Fence },
+  plan: Plan,
+): Promise<Committed> {
+  const committer = new Committer(env.INDEX, place, bucket, fence);
   const arrivals = [...plan.inserts, ...plan.merges];
   committer.insertLocal(plan.inserts);
   committer.insertReplicas(plan.merges);
@@ -99,20 +110,26 @@ class Committer {
   readonly #index: D1Database;
   readonly #place: Slot;
   readonly #bucket: Bucket;
+  readonly #fence: Fence;
   readonly #statements: D1PreparedStatement[] = [];
   readonly #inserting: number[] = [];
+  #entering: number | undefined;
   #removing: number | undefined;
   #looking: number | undefined;
   readonly #editing: number[] = [];
 
-  constructor(index: D1Database, place: Slot, bucket: Bucket) {
+  constructor(index: D1Database, place: Slot, bucket: Bucket, fence: Fence) {
     this.#index = index;
     this.#place = place;
     this.#bucket = bucket;
+    this.#fence = fence;
   }
 
   insertLocal(inserts: Insert[]): void {
     if (inserts.length === 0) return;
+    if (isOutside(this.#fence)) {
+      this.#entering = this.#statements.push(enter(this.#index, this.#place, this.#fence)) - 1;
+    }
     const rows = inserts.map(({ version, base, operation }) => ({
       ...toRow(version),
       base,
@@ -128,11 +145,13 @@ class Committer {
            AND coalesce(r.value ->> 'base' = coalesce(${GREATEST}, ''), true)
            AND (r.value ->> 'repeated' IS NULL OR NOT EXISTS (SELECT 1 FROM versions w WHERE w.bucket_id = (?1 + 0)
              AND w.key = r.value ->> 'key' AND w.version_id >= (?4 || '') AND w.request_id = r.value ->> 'request_id'))
-           ${completion ? `AND ${uploadIsUnchanged(5)}` : ""}
+           AND ${isInside(5)}
+           ${completion ? `AND ${uploadIsUnchanged(7)}` : ""}
          RETURNING key, version_id`,
         this.#bucket.revision,
         JSON.stringify(rows),
         repeatFloor(),
+        ...insideBinds(this.#place, this.#fence),
         ...(completion ? uploadBinds(completion) : []),
       ),
     );
@@ -262,50 +281,17 @@ class Committer {
     );
   }
 
-  /** Other tags, and the version is to travel again: by links that are there, for others it is as it was. */
   edit(edits: Edit[]): void {
-    for (const { version, before, isOfCurrent } of edits) {
-      const { key, version_id, tags, tags_change, digest } = toRow(version);
-      this.#editing.push(
-        this.#add(
-          `UPDATE versions SET tags = ?4, tags_change = ?5, digest = ?6
-           WHERE bucket_id = ?1 AND key = ?2 AND version_id = ?3 AND coalesce(tags_change, version_id) = ?7
-             AND EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active' AND revision = ?8)
-             ${isOfCurrent ? "AND NOT EXISTS (SELECT 1 FROM versions n WHERE n.bucket_id = ?1 AND n.key = ?2 AND n.version_id > ?3)" : ""}
-           RETURNING key, version_id`,
-          ...[key, version_id, tags, tags_change, digest, before, this.#bucket.revision],
-        ),
-      );
-      const links = `FROM versions v CROSS JOIN json_each(v.bound) l CROSS JOIN links k
-        WHERE v.bucket_id = ?1 AND v.key = ?2 AND v.version_id = ?3 AND v.tags_change = ?4
-          AND k.link_id = l.value AND k.state <> 'removed'`;
-      const where = [key, version_id, tags_change, this.#place.slot];
-      if (version.bound.length === 0) continue;
-      this.#add(
-        `INSERT INTO outbox (link_id, slot, version_id, key, change)
-         SELECT l.value, ?5, v.version_id, v.key, v.tags_change ${links}
-         ON CONFLICT DO UPDATE SET change = excluded.change, attempts = 0, next_attempt_at = 0, last_error = NULL`,
-        ...where,
-      );
-      this.#add(
-        `DELETE FROM failed WHERE slot = ?5 AND version_id = ?3 AND key = ?2 AND link_id IN (SELECT l.value ${links})`,
-        ...where,
-      );
+    for (const edit of edits) {
+      const [change, ...others] = editStatements(edit, this.#place.slot, this.#bucket.revision);
+      this.#editing.push(this.#add(...change));
+      for (const other of others) this.#add(...other);
     }
   }
 
   /** Of a replica that is there already its tags are taken, if they are of a later change than those here. */
   mergeTags(merges: Insert[]): void {
-    const edited = merges.filter(({ version }) => version.tagsChange !== null);
-    for (const { version } of edited) {
-      const { key, version_id, tags, tags_change, digest, size, etag } = toRow(version);
-      this.#add(
-        `UPDATE versions SET tags = ?4, tags_change = ?5, digest = ?6
-         WHERE bucket_id = ?1 AND key = ?2 AND version_id = ?3 AND coalesce(tags_change, version_id) < ?5
-           AND size = ?7 AND etag = ?8 AND EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active')`,
-        ...[key, version_id, tags, tags_change, digest, size, etag],
-      );
-    }
+    for (const { version } of merges) if (version.tagsChange !== null) this.#add(...mergeStatement(version));
   }
 
   /** Removes versions and what hangs on them; the version rows last, since the others look at them. Gives the index of that last statement. */
@@ -353,6 +339,7 @@ class Committer {
       inserted: new Set(this.#inserting.flatMap(names)),
       removed: new Set(this.#removing === undefined ? [] : names(this.#removing)),
       edited: new Set(this.#editing.flatMap(names)),
+      hasEntered: this.#entering !== undefined && results[this.#entering]!.results.length > 0,
       isCurrent: this.#looking === undefined || results[this.#looking]!.results.length > 0,
     };
   }

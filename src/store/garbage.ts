@@ -73,6 +73,7 @@ export async function forgetBucket(env: StoreEnv, bucketId: number): Promise<boo
     "DELETE FROM failed WHERE link_id IN (SELECT link_id FROM links WHERE bucket_id = ?1)",
     "DELETE FROM link_minutes WHERE link_id IN (SELECT link_id FROM links WHERE bucket_id = ?1)",
     "DELETE FROM links WHERE bucket_id = ?1",
+    "DELETE FROM slots WHERE bucket_id = ?1",
     `DELETE FROM removed WHERE bucket_id = ?1 AND (key, version_id) IN
        (SELECT key, version_id FROM removed WHERE bucket_id = ?1 LIMIT ${STEP * 10})`,
     "DELETE FROM jobs WHERE kind = 'forget-bucket' AND bucket_id = ?1 AND NOT EXISTS (SELECT 1 FROM removed WHERE bucket_id = ?1) RETURNING 1",

@@ -9,7 +9,7 @@
  */
 import type { Segment } from "./bodies.ts";
 import type { Versioning } from "./buckets.ts";
-import type { Slot } from "./commit.ts";
+import type { Slot } from "./fence.ts";
 import type { VersionRow } from "./versions.ts";
 
 /** What stands of a version in its row, but for its key and bucket, which whoever asks knows. */

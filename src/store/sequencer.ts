@@ -17,7 +17,7 @@ import { logError } from "../log.ts";
 import { here } from "../zones.ts";
 import { type Bucket, getBucket } from "./buckets.ts";
 import { Clock, MAX_SKEW_MS, millisecondsOf } from "./clock.ts";
-import { type Committed, commitPlan, nameOf, repeatFloor, type Slot } from "./commit.ts";
+import { type Committed, commitPlan, nameOf, repeatFloor } from "./commit.ts";
 import {
   CURRENT,
   decide,
@@ -29,6 +29,8 @@ import {
   type Plan,
   removedHere,
 } from "./decide.ts";
+import { type Fence, readGround, type Slot } from "./fence.ts";
+import { Leases } from "./leases.ts";
 import { GroupedReads } from "./reads.ts";
 import {
   type KeyState,
@@ -63,10 +65,6 @@ const ROW_BYTES = 500;
 const MAX_ROUNDS = 8;
 /** Milliseconds of ids reserved ahead in storage. */
 const RESERVE_MS = 1000;
-/** A drain that doesn't renew its lease on a link for this long has lost it. */
-const LEASE_MS = 45_000;
-/** A wake-up that nobody followed in this time was lost. */
-const WAKE_MS = 5000;
 
 interface Waiting {
   operation: Operation;
@@ -77,11 +75,11 @@ interface Waiting {
 export class Sequencer extends DurableObject<Env> {
   readonly #clock: Clock;
   #reservedUntil: number;
-  #bucket: Bucket | undefined;
+  /** what is decided on; undefined: to be read anew */
+  #ground: { bucket: Bucket; fence: Fence } | undefined;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
-  readonly #leases = new Map<number, { holder: string; until: number; isWoken: boolean }>();
-  readonly #wokenAt = new Map<number, number>();
+  readonly #leases = new Leases();
   readonly #reads: GroupedReads;
 
   constructor(ctx: DurableObjectState, env: Env) {
@@ -109,32 +107,18 @@ export class Sequencer extends DurableObject<Env> {
     return await this.#reads.find(place, key);
   }
 
-  /**
-   * Takes the lease on draining a link from this slot, in the name of `holder`; false if somebody else has it, who is
-   * then told on letting go.
-   */
+  /** Takes the lease on draining a link from this slot, in the name of `holder`; false if somebody else has it. */
   async acquire(linkId: number, holder: string): Promise<boolean> {
-    this.#wokenAt.delete(linkId);
-    const lease = this.#leases.get(linkId);
-    if (lease && lease.until > Date.now()) {
-      lease.isWoken = true;
-      return false;
-    }
-    this.#leases.set(linkId, { holder, until: Date.now() + LEASE_MS, isWoken: false });
-    return true;
+    return this.#leases.acquire(linkId, holder);
   }
 
   async renew(linkId: number, holder: string): Promise<void> {
-    const lease = this.#leases.get(linkId);
-    if (lease?.holder === holder) lease.until = Date.now() + LEASE_MS;
+    this.#leases.renew(linkId, holder);
   }
 
-  /** Lets go of a lease, if it is still the holder's. True if something came meanwhile, which the holder may not have seen. */
+  /** Lets go of a lease. True if something came meanwhile, which the holder may not have seen. */
   async release(linkId: number, holder: string): Promise<boolean> {
-    const lease = this.#leases.get(linkId);
-    if (lease?.holder !== holder) return false;
-    this.#leases.delete(linkId);
-    return lease.isWoken;
+    return this.#leases.release(linkId, holder);
   }
 
   async #run(place: Slot): Promise<void> {
@@ -209,9 +193,8 @@ export class Sequencer extends DurableObject<Env> {
 
   /** Decides and commits once. Gives what fell: its ground had changed, and it is to be decided again. */
   async #round(place: Slot, open: Waiting[], isAgain: boolean): Promise<Waiting[]> {
-    if (isAgain) this.#bucket = undefined;
-    this.#bucket ??= await getBucket(this.env, place.bucketId);
-    const bucket = this.#bucket;
+    if (isAgain || !this.#ground) this.#ground = await readGround(this.env, place, this.#ground?.fence.own);
+    const { bucket } = this.#ground;
     const settlers = new Map(open.map((waiting) => [waiting.operation, waiting]));
     let operations = this.#refuseAhead(open);
     const known = await this.#read(bucket, operations, isAgain);
@@ -221,7 +204,7 @@ export class Sequencer extends DurableObject<Env> {
       if (operation.kind === "merge") for (const id of clockIds(operation.version)) this.#clock.observe(id);
     const plan = decide(operations, known, this.#clock);
     this.#reserve();
-    const committed = await this.#commit(place, bucket, plan);
+    const committed = await this.#commit(place, this.#ground, plan);
     this.#wake(place, plan, committed);
     return await this.#settle(bucket, plan, committed, settlers);
   }
@@ -277,10 +260,14 @@ export class Sequencer extends DurableObject<Env> {
    * If D1's answer gets lost, a new id that is there says that the batch was written: nothing else could have written
    * it. A replica by its id proves nothing, it may have been there before; it is judged like one that didn't land.
    */
-  async #commit(place: Slot, bucket: Bucket, plan: Plan): Promise<Committed> {
+  async #commit(place: Slot, ground: { bucket: Bucket; fence: Fence }, plan: Plan): Promise<Committed> {
     try {
-      return await commitPlan(this.env, place, bucket, plan);
+      const committed = await commitPlan(this.env, place, ground, plan);
+      if (committed.hasEntered) ground.fence.seen = ground.fence.own;
+      return committed;
     } catch (error) {
+      // The batch may still be on its way: from here on this instance has another mark, so it can't land after the next.
+      this.#ground = undefined;
       const fresh = plan.inserts.map(({ version }) => ({ key: version.key, versionId: version.versionId }));
       if (fresh.length + plan.edits.length === 0) throw error;
       const inserted = new Set((await readVersions(this.env, place.bucketId, fresh)).map(nameOf));
@@ -288,7 +275,7 @@ export class Sequencer extends DurableObject<Env> {
       const isWritten = fresh.length > 0 ? fresh.every((version) => inserted.has(nameOf(version))) : edited.size > 0;
       if (!isWritten) throw error;
       const removed = new Set(plan.removals.flatMap(({ version }) => (version ? [nameOf(version)] : [])));
-      return { inserted, removed, edited, isCurrent: true };
+      return { inserted, removed, edited, hasEntered: true, isCurrent: true };
     }
   }
 
@@ -359,19 +346,13 @@ export class Sequencer extends DurableObject<Env> {
     }
   }
 
-  /** At most one message for each link and group; none where a drain is under way, which looks again before it ends. */
+  /** At most one message for each link and group. */
   #wake(place: Slot, plan: Plan, committed: Committed): void {
     const inserted = plan.inserts.filter(({ version }) => committed.inserted.has(nameOf(version)));
     const edited = plan.edits.filter(({ version }) => committed.edited.has(nameOf(version)));
     const landed = [...inserted, ...edited];
     for (const linkId of new Set(landed.flatMap(({ version }) => version.bound))) {
-      const lease = this.#leases.get(linkId);
-      if (lease && lease.until > Date.now()) {
-        lease.isWoken = true;
-      } else if (Date.now() - (this.#wokenAt.get(linkId) ?? 0) > WAKE_MS) {
-        this.#wokenAt.set(linkId, Date.now());
-        this.ctx.waitUntil(this.env.REPLICATION.send({ linkId, slot: place.slot }));
-      }
+      if (this.#leases.wake(linkId)) this.ctx.waitUntil(this.env.REPLICATION.send({ linkId, slot: place.slot }));
     }
   }
 }

@@ -3,8 +3,8 @@
  */
 import { S3Error } from "../errors.ts";
 import { logError } from "../log.ts";
-import type { Slot } from "./commit.ts";
 import type { Operation } from "./decide.ts";
+import type { Slot } from "./fence.ts";
 import { type FoundRow, findRow, parseFound } from "./reads.ts";
 import type { Outcome, Sequencer, Settled } from "./sequencer.ts";
 import { slotOf } from "./versions.ts";

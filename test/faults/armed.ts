@@ -41,6 +41,8 @@ export interface Fault {
   naming?: string;
   /** only calls from here */
   in?: "worker" | "sequencer";
+  /** of what lands late: batches that go before the one that it lands before */
+  behind?: number;
   /** calls that pass before it strikes */
   spares?: number;
   /** calls that it strikes; all by default */

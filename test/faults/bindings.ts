@@ -57,7 +57,7 @@ interface Source {
 
 const sources = new WeakMap<object, Source>();
 /** A batch that was cut off with its Durable Object, and is still to land. */
-let late: Source[] | undefined;
+let late: { batch: Source[]; behind: number } | undefined;
 
 function spoilDatabase(database: D1Database, name: string, site: Site): D1Database {
   const prepare = (sql: string) => spoilStatement(database.prepare(sql), { sql, binds: [] }, name, site);
@@ -65,7 +65,7 @@ function spoilDatabase(database: D1Database, name: string, site: Site): D1Databa
     const batched = statements.map((statement) => sources.get(statement)!);
     const fault = strike({ at: `${name}.batch`, text: batched.map(({ sql }) => sql).join(";\n"), in: site.in });
     if (fault?.how === "lands late") {
-      late = batched;
+      late = { batch: batched, behind: fault.behind ?? 0 };
       site.ctx!.abort("replaced");
     }
     if (site.in === "sequencer") await landLate(database);
@@ -75,8 +75,8 @@ function spoilDatabase(database: D1Database, name: string, site: Site): D1Databa
 }
 
 async function landLate(database: D1Database): Promise<void> {
-  if (!late) return;
-  const first = late.map(({ sql, binds }) => database.prepare(sql).bind(...binds));
+  if (!late || late.behind-- > 0) return;
+  const first = late.batch.map(({ sql, binds }) => database.prepare(sql).bind(...binds));
   late = undefined;
   note("landed late");
   await database.batch(first);

@@ -85,6 +85,19 @@ describe("a commit that lands after its repeat has begun", () => {
     expect(await allVersions(place)).toEqual([expect.stringContaining(VersionId!)]);
   });
 
+  it("of a PUT doesn't come back once its version was removed by id", async () => {
+    const place = await versionedBucket(zones, "ch-dk-2");
+    // Behind the repeat and its removal.
+    const fault = { at: "INDEX.batch", in: "sequencer", how: "lands late", times: 1, behind: 2 } as const;
+    await arm(zones, "ch-dk-2", [fault]);
+    const object = { Bucket: place.bucket, Key: "k" };
+    const { VersionId } = await place.client.send(new PutObjectCommand({ ...object, Body: "x" }));
+    await place.client.send(new DeleteObjectCommand({ ...object, VersionId }));
+    await place.client.send(new PutObjectCommand({ ...object, Key: "other", Body: "x" }));
+    await expectLanded();
+    expect(await allVersions(place)).toEqual([expect.stringMatching(/^other /)]);
+  });
+
   it("of a DELETE makes one delete marker", async () => {
     const place = await armed();
     await place.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key: "k" }));

@@ -130,8 +130,5 @@ function makeRates(random: Random): Rates {
   if (random.chance(0.08)) return {};
   const isStruck = random.pick([0.15, 0.3, 0.5]);
   const entries = FAULTS.map((fault): [string, number] => [fault, random.chance(isStruck) ? RATES[fault] : 0]);
-  const rates: Rates = Object.fromEntries(entries);
-  // Not both: a repeat goes to a newer instance, which begins above what the first one reserved. To a twin it goes as
-  // well, whose id may be below that of a first try that is still on its way; and then both of them land.
-  return rates.twin ? { ...rates, late: 0 } : rates;
+  return Object.fromEntries(entries);
 }
