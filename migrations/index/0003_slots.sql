@@ -6,3 +6,6 @@ CREATE TABLE slots (
   holder    TEXT    NOT NULL,
   PRIMARY KEY (bucket_id, slot)
 ) WITHOUT ROWID;
+
+-- The request that had written what was removed: a write that is repeated when its version is gone again is recognised.
+ALTER TABLE removed ADD COLUMN request_id TEXT;

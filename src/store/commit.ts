@@ -26,6 +26,12 @@ export function repeatFloor(): string {
   return floorOf(Date.now() - REPEAT_MS);
 }
 
+/** The first try of a repeated row has left a version of the same request in a table. Its age is bounded by ?4. */
+function isWrittenIn(table: "versions" | "removed"): string {
+  return `EXISTS (SELECT 1 FROM ${table} w WHERE w.bucket_id = (?1 + 0) AND w.key = r.value ->> 'key'
+    AND w.version_id >= (?4 || '') AND w.request_id = r.value ->> 'request_id')`;
+}
+
 /** How long a replaced body stays: a GET may still be streaming it. */
 const GARBAGE_DELAY_MS = 24 * 60 * 60 * 1000;
 
@@ -143,8 +149,7 @@ class Committer {
          WHERE EXISTS (SELECT 1 FROM buckets WHERE ${IS_CURRENT})
            AND coalesce(${GREATEST}, '') < r.value ->> 'version_id'
            AND coalesce(r.value ->> 'base' = coalesce(${GREATEST}, ''), true)
-           AND (r.value ->> 'repeated' IS NULL OR NOT EXISTS (SELECT 1 FROM versions w WHERE w.bucket_id = (?1 + 0)
-             AND w.key = r.value ->> 'key' AND w.version_id >= (?4 || '') AND w.request_id = r.value ->> 'request_id'))
+           AND (r.value ->> 'repeated' IS NULL OR NOT ${isWrittenIn("versions")} AND NOT ${isWrittenIn("removed")})
            AND ${isInside(5)}
            ${completion ? `AND ${uploadIsUnchanged(7)}` : ""}
          RETURNING key, version_id`,
@@ -259,7 +264,7 @@ class Committer {
     if (nulls.length === 0) return;
     this.#purge(
       "replaced",
-      `SELECT v.key, v.version_id, v.bound FROM json_each(?2) r CROSS JOIN versions n CROSS JOIN versions v
+      `SELECT v.key, v.version_id, v.bound, v.request_id FROM json_each(?2) r CROSS JOIN versions n CROSS JOIN versions v
        WHERE n.bucket_id = ?1 AND n.key = r.value ->> 'key' AND n.version_id = r.value ->> 'version_id'
          AND v.bucket_id = ?1 AND v.key = n.key AND v.is_null = 1 AND v.version_id < n.version_id`,
       JSON.stringify(nulls),
@@ -273,7 +278,7 @@ class Committer {
     if (present.length === 0) return;
     this.#removing = this.#purge(
       "deleted",
-      `SELECT v.key, v.version_id, v.bound FROM json_each(?3) r CROSS JOIN versions v
+      `SELECT v.key, v.version_id, v.bound, v.request_id FROM json_each(?3) r CROSS JOIN versions v
        WHERE v.bucket_id = ?1 AND v.key = r.value ->> 'key' AND v.version_id = r.value ->> 'version_id'
          AND EXISTS (SELECT 1 FROM buckets WHERE ${IS_CURRENT})`,
       this.#bucket.revision,
@@ -301,8 +306,8 @@ class Committer {
     const each = `(SELECT key, version_id FROM (${victims}))`;
     if (this.#bucket.versioning !== "Unversioned") {
       this.#add(
-        `INSERT INTO removed (bucket_id, key, version_id, removed_at, why)
-         SELECT ?1, x.key, x.version_id, ?${next}, '${why}' FROM (${victims}) x WHERE true ON CONFLICT DO NOTHING`,
+        `INSERT INTO removed (bucket_id, key, version_id, removed_at, why, request_id)
+         SELECT ?1, x.key, x.version_id, ?${next}, '${why}', x.request_id FROM (${victims}) x WHERE true ON CONFLICT DO NOTHING`,
         ...binds,
         now,
       );

@@ -5,7 +5,8 @@
  * repeat of its operations was committed and answered, or even removed again: one PUT would have made two versions. So
  * each instance writes a mark of its own into the slot's row, in the place of the one that it has read, with the first
  * batch that it sends; every insert asks for that mark, and what was sent under an older one falls. No trip of its own:
- * the mark is read with the bucket and written with the batch. An instance that finds itself fenced off reads again.
+ * the mark is read with the bucket and written with the batch. An instance that finds another one's mark was overtaken:
+ * what waits with it may have been sent to that one too, and counts as repeated from then on.
  */
 import { randomUUID } from "node:crypto";
 import { S3Error } from "../errors.ts";

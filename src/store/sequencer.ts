@@ -36,6 +36,7 @@ import {
   type KeyState,
   readCurrent,
   readRemoved,
+  readRemovedWrites,
   readStates,
   readVersions,
   readWritten,
@@ -77,6 +78,8 @@ export class Sequencer extends DurableObject<Env> {
   #reservedUntil: number;
   /** what is decided on; undefined: to be read anew */
   #ground: { bucket: Bucket; fence: Fence } | undefined;
+  /** marks of the slot's fence that this instance has written or has begun with */
+  readonly #marks = new Set<string | null>();
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   readonly #leases = new Leases();
@@ -180,21 +183,28 @@ export class Sequencer extends DurableObject<Env> {
     const repeats = operations.filter(({ isRepeat }) => isRepeat);
     if (repeats.length === 0) return operations;
     const writes = repeats.map(({ key, requestId }) => ({ key, requestId }));
-    const written = await readWritten(this.env, place.bucketId, repeatFloor(), writes);
+    const [written, gone] = await Promise.all([
+      readWritten(this.env, place.bucketId, repeatFloor(), writes),
+      readRemovedWrites(this.env, place.bucketId, repeatFloor(), writes),
+    ]);
     const byRequest = new Map(written.map((version) => [version.requestId, version]));
     return operations.filter((operation) => {
       const version = operation.isRepeat ? byRequest.get(operation.requestId) : undefined;
       // The first try may have been another instance's, which knew that versioning is enabled before this one did.
       const isVersioned = version?.isNull === false || bucket.versioning !== "Unversioned";
       if (version) waiting.get(operation)!.settle({ outcome: { version, isVersioned } });
-      return version === undefined;
+      const isGone = !version && operation.isRepeat === true && gone.has(operation.requestId);
+      // It was written and removed again: whoever still waits for it asks anew.
+      if (isGone) waiting.get(operation)!.settle(refusal(new S3Error("ServiceUnavailable")));
+      return !version && !isGone;
     });
   }
 
   /** Decides and commits once. Gives what fell: its ground had changed, and it is to be decided again. */
   async #round(place: Slot, open: Waiting[], isAgain: boolean): Promise<Waiting[]> {
-    if (isAgain || !this.#ground) this.#ground = await readGround(this.env, place, this.#ground?.fence.own);
-    const { bucket } = this.#ground;
+    if (isAgain || !this.#ground) await this.#readGround(place, open);
+    const ground = this.#ground!;
+    const { bucket } = ground;
     const settlers = new Map(open.map((waiting) => [waiting.operation, waiting]));
     let operations = this.#refuseAhead(open);
     const known = await this.#read(bucket, operations, isAgain);
@@ -204,9 +214,18 @@ export class Sequencer extends DurableObject<Env> {
       if (operation.kind === "merge") for (const id of clockIds(operation.version)) this.#clock.observe(id);
     const plan = decide(operations, known, this.#clock);
     this.#reserve();
-    const committed = await this.#commit(place, this.#ground, plan);
+    const committed = await this.#commit(place, ground, plan);
     this.#wake(place, plan, committed);
     return await this.#settle(bucket, plan, committed, settlers);
+  }
+
+  /** If another instance has been at work, what waits here may have been repeated there. */
+  async #readGround(place: Slot, open: Waiting[]): Promise<void> {
+    this.#ground = await readGround(this.env, place, this.#ground?.fence.own);
+    const { own, seen } = this.#ground.fence;
+    const isOvertaken = this.#marks.size > 0 && !this.#marks.has(seen);
+    if (isOvertaken) for (const { operation } of [...open, ...this.#waiting]) operation.isRepeat = true;
+    this.#marks.add(own).add(seen);
   }
 
   /** Refuses replicas whose id is too far ahead of the wall clock, before the clock has seen them. */

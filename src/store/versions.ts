@@ -249,6 +249,22 @@ export async function readWritten(
   return results.map(fromRow);
 }
 
+/** Of given requests those that wrote a version which is removed by now; not older than `since`. */
+export async function readRemovedWrites(
+  env: IndexEnv,
+  bucketId: number,
+  since: string,
+  writes: { key: string; requestId: string }[],
+): Promise<Set<string>> {
+  const { results } = await env.INDEX.prepare(
+    `SELECT x.request_id FROM json_each(?3) r CROSS JOIN removed x
+     WHERE x.bucket_id = ?1 AND x.key = r.value ->> 'key' AND x.version_id >= ?2 AND x.request_id = r.value ->> 'requestId'`,
+  )
+    .bind(bucketId, since, JSON.stringify(writes))
+    .all<{ request_id: string }>();
+  return new Set(results.map((row) => row.request_id));
+}
+
 /** Ids of a bucket's removed versions among those given. */
 export async function readRemoved(
   env: IndexEnv,

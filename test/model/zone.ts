@@ -25,29 +25,11 @@ Date.now = () => now() + (inSlot.getStore()?.offset ?? 0);
 
 const ofBucket = (bucketId: number) => byId.get(bucketId);
 
-/** What slots have reserved, by bucket: a second instance of a slot reads the storage of the first. */
-const reserved = new Map<number, number>();
-
-function sharedReserve(ctx: DurableObjectState, bucketId: number): void {
-  const { kv } = ctx.storage;
-  const [get, put] = [kv.get.bind(kv), kv.put.bind(kv)];
-  kv.get = (<T>(key: string) => {
-    const own = get<T>(key);
-    const known = reserved.get(bucketId);
-    return key === "reservedUntil" && known !== undefined ? Math.max(known, Number(own ?? 0)) : own;
-  }) as typeof kv.get;
-  kv.put = <T>(key: string, value: T) => {
-    if (key === "reservedUntil") reserved.set(bucketId, Math.max(Number(value), reserved.get(bucketId) ?? 0));
-    put(key, value);
-  };
-}
-
 export class Sequencer extends PlainSequencer {
   readonly #bucketId: number;
 
   constructor(ctx: DurableObjectState, env: Env) {
     const bucketId = Number.parseInt(ctx.id.name!, 10);
-    sharedReserve(ctx, bucketId);
     const faults = () => ofBucket(bucketId);
     const INDEX = spoiltIndex(env.INDEX, ctx, faults);
     super(ctx, { ...env, INDEX, REPLICATION: spoiltQueue(env.REPLICATION as Queue<Wake>, faults) });
