@@ -149,7 +149,7 @@ const NOTES_KEPT = 10_000;
  */
 export function noteUse(env: Pick<Env, "CONTROL">, key: string): Promise<unknown> | undefined {
   const now = Date.now();
-  if (now - (notedAt.get(key) ?? 0) < HOUR) return undefined;
+  if (Math.abs(now - (notedAt.get(key) ?? 0)) < HOUR) return undefined;
   if (notedAt.size >= NOTES_KEPT) notedAt.clear();
   notedAt.set(key, now);
   return env.CONTROL.prepare("UPDATE api_keys SET last_used_at = ?2 WHERE key = ?1 AND COALESCE(last_used_at, 0) < ?3")

@@ -154,7 +154,12 @@ function eventColumns({ time: _time, zone: _zone, event, ...fields }: LogLine): 
 
 function errorText({ time: _time, zone: _zone, level: _level, message, error, ...fields }: LogLine): string {
   const told = Object.entries(fields).map(([name, value]) => `${name} ${asText(value)}`);
-  return `${[message, ...told].join("  ")}\n${error}`;
+  return plain(`${[message, ...told].join("  ")}\n${error}`);
+}
+
+/** A stack may quote a key, which may hold what a terminal would obey. */
+function plain(text: string): string {
+  return text.replace(/(?!\n)\p{Cc}/gu, "\ufffd");
 }
 
 function asText(value: unknown): string {

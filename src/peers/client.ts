@@ -181,7 +181,8 @@ function parse(text: string): unknown {
 
 function isAnswer(value: unknown): value is BatchAnswer {
   const { bucket, role, receipts } = (value ?? {}) as Partial<BatchAnswer>;
-  const isReceipt = (receipt: object | null) =>
-    receipt !== null && ["stored", "missing", "error"].some((kind) => kind in Object(receipt));
-  return bucket !== undefined && role !== undefined && Array.isArray(receipts) && receipts.every(isReceipt);
+  const isObject = (part: unknown) => typeof part === "object" && part !== null;
+  const isReceipt = (receipt: Record<string, unknown> | null) =>
+    ["stored", "missing", "error"].some((kind) => isObject(receipt?.[kind]));
+  return isObject(bucket) && isObject(role) && Array.isArray(receipts) && receipts.every(isReceipt);
 }

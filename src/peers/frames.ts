@@ -43,8 +43,8 @@ export interface Entry {
 
 /** What the destination says of one entry. */
 export type Receipt =
-  /** it is there: with the size and ETag that are stored */
-  | { stored: { versionId: string; size: number; etag: string } }
+  /** it is there: with the size, ETag and last change of its tags that are stored */
+  | { stored: { versionId: string; size: number; etag: string; tagsChange?: string } }
   /** these pieces (by index) are still to come */
   | { missing: number[] }
   | { error: { code: string; message: string } };

@@ -160,7 +160,7 @@ async function askDestination(env: Env, link: Link, source: Bucket): Promise<str
   } catch (error) {
     const isAbsent =
       (error instanceof Obstacle && error.reason === "DstBucketNotFound") ||
-      (error instanceof RefusedError && (error.status === 404 || error.status === 403));
+      (error instanceof RefusedError && [403, 404].includes(error.status) && !CLOCK_CODES.includes(error.code));
     return isAbsent ? destinationText(undefined) : undefined;
   }
 }

@@ -226,9 +226,10 @@ class Shipment {
 
   #take(task: Sendable, receipt: Receipt): void {
     if ("stored" in receipt) {
-      const { versionId, size, etag } = receipt.stored;
+      const { versionId, size, etag, tagsChange = versionId } = receipt.stored;
       const isIt = size === task.version.size && etag === task.version.etag;
       if (versionId !== task.versionId) this.#putOff(task, `a receipt came for version ${versionId}`);
+      else if (isIt && tagsChange < task.change) this.#putOff(task, "the destination doesn't take changes of tags");
       else if (isIt) this.results.push({ task, arrived: true });
       else this.#fail(task, "VersionIdConflict");
     } else if ("missing" in receipt) {
@@ -242,7 +243,7 @@ class Shipment {
     const reason = REASONS[code];
     if (reason) this.#fail(task, reason);
     else if (code === "RequestTimeTooSkewed")
-      this.#putOff(task, "ClockSkew", millisecondsOf(task.versionId) - MAX_SKEW_MS);
+      this.#putOff(task, "ClockSkew", millisecondsOf(task.change) - MAX_SKEW_MS);
     else this.#putOff(task, `${code}: ${message}`);
   }
 

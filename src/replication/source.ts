@@ -184,7 +184,9 @@ async function wakeForRetries(env: Env, link: Link, slot: number, results: Resul
   const waits = results.flatMap((result) => {
     return "retry" in result ? Math.max(Math.ceil((result.retry.nextAttemptAt + EARLY_MS - now) / 1000), 0) : [];
   });
-  for (const wait of new Set(waits)) if (wait <= MAX_DELAY_SECONDS) await wakeLink(env, link, slot, wait);
+  const body = { linkId: link.linkId, slot } satisfies Wake;
+  const soon = [...new Set(waits)].filter((wait) => wait <= MAX_DELAY_SECONDS);
+  if (soon.length > 0) await env.REPLICATION.sendBatch(soon.map((delaySeconds) => ({ body, delaySeconds })));
 }
 
 /** The route, open; or `failed` once the tasks have failed for want of one, `down` once the link was put down. */

@@ -55,18 +55,20 @@ export function takeBody(request: Request, payload: Payload): Body {
   const whole = size <= WHOLE_BYTES ? wholeBody(request, intake) : undefined;
   if (!intake.isNeeded) return { size, stream: source, whole, md5, sha256, ...knownSha256(announced, sha256) };
   let failure: S3Error | undefined;
+  let stream: ReadableStream<Uint8Array> | undefined;
   const decoded = () => {
-    const stream = streamOf(readPieces(source, intake), (error) => {
+    const pieces = streamOf(readPieces(source, intake), (error) => {
       failure = isS3Error(error) ? error : undefined;
     });
     // One of length 0 is taken as read by R2 and by Response alike, whatever its source says (measured).
-    return size === 0 ? stream : stream.pipeThrough(new FixedLengthStream(size));
+    return size === 0 ? pieces : pieces.pipeThrough(new FixedLengthStream(size));
   };
   return {
     size,
     // Made when it is asked for: who takes the whole needs none.
     get stream() {
-      return decoded();
+      stream ??= decoded();
+      return stream;
     },
     whole,
     md5,

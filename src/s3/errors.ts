@@ -15,7 +15,11 @@ export function renderError(error: unknown, ctx: Context): Response {
   const shown = isS3Error(error) ? error : unforeseen(error);
   ctx.errorCode = shown.code;
   if (shown !== error || shown.cause !== undefined) logError(ctx.env, `${ctx.operation ?? ctx.method} failed`, error);
-  const details = Object.entries(shown.details ?? {}).filter(([, value]) => value !== undefined) as [string, string][];
+  const method = shown.code === "MethodNotAllowed" ? { Method: ctx.method } : {};
+  const details = Object.entries({ ...method, ...shown.details }).filter(([, value]) => value !== undefined) as [
+    string,
+    string,
+  ][];
   const headers = new Headers(details.filter(([name]) => isHeader(name)).map(([name, value]) => [name, String(value)]));
   if (ctx.method === "HEAD") return new Response(null, { status: shown.status, headers });
   const document = xml("Error", [...elements(shown, details), ...footer(ctx)], null);

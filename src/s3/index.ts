@@ -101,8 +101,8 @@ async function identify(ctx: Context): Promise<void> {
   ]);
   if (located.status === "fulfilled") ctx.located = located.value;
   if (caller.status === "rejected") throw caller.reason;
-  if (located.status === "rejected") throw located.reason;
   ctx.caller = caller.value;
+  if (located.status === "rejected") throw located.reason;
 }
 
 /** What every answer carries. One that another zone gave has it already. */

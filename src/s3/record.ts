@@ -39,8 +39,9 @@ export function record(ctx: Context, response: Response): void {
   logOperation(env, line, () => ctx.names);
 }
 
-/** Of the object itself, where it comes framed. What a client says, not what was read of it. */
-function bytesOfRequest({ request: { headers } }: Context): number {
+/** Of the object itself, where it comes framed. What a client says, so nothing of a request that was refused. */
+function bytesOfRequest({ method, caller, errorCode, request: { headers } }: Context): number {
+  if (!WRITES.includes(method) || !caller || errorCode !== undefined) return 0;
   return toBytes(headers.get("x-amz-decoded-content-length") ?? headers.get("content-length"));
 }
 

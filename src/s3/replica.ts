@@ -99,8 +99,8 @@ async function receive(ctx: Context, claims: Claims, frames: Framed[]): Promise<
   });
 }
 
-function stored({ versionId, size, etag }: Version): Receipt {
-  return { stored: { versionId, size, etag } };
+function stored({ versionId, size, etag, tagsChange }: Version): Receipt {
+  return { stored: { versionId, size, etag, tagsChange: tagsChange ?? undefined } };
 }
 
 function refuse(error: unknown): Receipt {
@@ -141,6 +141,7 @@ function versionOf(ctx: Context, claims: Claims, entry: Entry, i = 0): Version {
     receivedAt: Date.now(),
     requestId: `${ctx.requestId}-${i}`,
     tagsChange: entry.tagsChange ?? null,
+    tagsRequests: [],
   };
 }
 

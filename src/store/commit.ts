@@ -12,19 +12,11 @@
  * row is inserted only where the first try has left no version of the same request.
  */
 import type { Bucket } from "./buckets.ts";
-import { floorOf } from "./clock.ts";
 import type { Completion, Edit, Insert, Plan, Removal } from "./decide.ts";
 import { editStatements, mergeStatement } from "./edits.ts";
 import { enter, type Fence, insideBinds, isInside, isOutside, type Slot } from "./fence.ts";
-import { toRow } from "./versions.ts";
-
-/** A repeat looks for its own write among versions of this age. */
-const REPEAT_MS = 10 * 60 * 1000;
-
-/** A repeated commit looks for its own write among ids from here on. */
-export function repeatFloor(): string {
-  return floorOf(Date.now() - REPEAT_MS);
-}
+import { repeatFloor } from "./repeats.ts";
+import { toRow, VERSION_COLUMNS } from "./versions.ts";
 
 /** The first try of a repeated row has left a version of the same request in a table. Its age is bounded by ?4. */
 function isWrittenIn(table: "versions" | "removed"): string {
@@ -35,28 +27,8 @@ function isWrittenIn(table: "versions" | "removed"): string {
 /** How long a replaced body stays: a GET may still be streaming it. */
 const GARBAGE_DELAY_MS = 24 * 60 * 60 * 1000;
 
-const COLUMNS = [
-  "key",
-  "version_id",
-  "is_null",
-  "is_delete_marker",
-  "size",
-  "etag",
-  "storage",
-  "headers",
-  "metadata",
-  "tags",
-  "checksum",
-  "bound",
-  "source",
-  "received_at",
-  "digest",
-  "request_id",
-  "tags_change",
-] as const;
-
-const INSERT_COLUMNS = `bucket_id, ${COLUMNS.join(", ")}`;
-const SELECT_COLUMNS = `?1, ${COLUMNS.map((column) => `r.value ->> '${column}'`).join(", ")}`;
+const INSERT_COLUMNS = `bucket_id, ${VERSION_COLUMNS.join(", ")}`;
+const SELECT_COLUMNS = `?1, ${VERSION_COLUMNS.map((column) => `r.value ->> '${column}'`).join(", ")}`;
 
 // Here and below, parameters as expressions (`?1 + 0`) where the planner would look at them: SQLite plans a statement
 // anew when such a one is bound to another value, which took a tenth of a PUT.

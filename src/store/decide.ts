@@ -7,9 +7,9 @@
 import { type ErrorCode, S3Error } from "../errors.ts";
 import type { Segment } from "./bodies.ts";
 import type { Bucket } from "./buckets.ts";
-import { type Clock, floorOf } from "./clock.ts";
+import type { Clock } from "./clock.ts";
 import { bindLinks } from "./rules.ts";
-import { absentObject, type Description, digestOf, type KeyState, tagsClock, type Version } from "./versions.ts";
+import { absentObject, type Description, type KeyState, tagsClock, type Version } from "./versions.ts";
 
 /** Conditions of a write. ETags without quotes, or `*` for any. */
 export interface WriteConditions {
@@ -50,8 +50,8 @@ export type Operation =
   | (Common & { kind: "delete"; conditions?: WriteConditions })
   /** DELETE by version id */
   | (Common & { kind: "remove"; versionId: string; conditions?: WriteConditions })
-  /** other tags for the current version, or the one by id; `begunAt`: milliseconds, when it was first sent */
-  | (Common & { kind: "edit"; versionId?: string; tags: Record<string, string>; begunAt: number })
+  /** other tags for the current version, or the one by id */
+  | (Common & { kind: "edit"; versionId?: string; tags: Record<string, string> })
   /** a replica, with the id it had at its source; `isThere`: its body is, so that only what was edited is taken in */
   | (Common & Stored & { kind: "merge"; version: Version; isThere?: boolean });
 
@@ -99,6 +99,11 @@ export interface Known {
 /** Keys whose greatest version must be known: those of conditional writes. */
 export function needsState(operation: Operation): boolean {
   return (operation.kind === "put" || operation.kind === "delete") && hasConditions(operation.conditions);
+}
+
+/** Changes a version that may be there, or brings such a change along. */
+export function isEdit(operation: Operation): boolean {
+  return operation.kind === "edit" || (operation.kind === "merge" && operation.version.tagsChange !== null);
 }
 
 /** Stands for the greatest version where an id would. */
@@ -155,21 +160,15 @@ function decideOne(operation: Operation, known: Known, keys: KeyStates, clock: C
 
 type EditOperation = Extract<Operation, { kind: "edit" }>;
 
-/**
- * A repeat that finds its tags there is done already. If it finds others that came since it began, nobody can tell
- * whether they came before it or after.
- */
-function decideEdit(operation: EditOperation, version: Version | undefined, clock: Clock): Edit {
-  const { key, versionId, tags, begunAt, isRepeat } = operation;
-  if (!version || version.isDeleteMarker) throw absentObject(key, versionId, version);
-  const before = tagsClock(version);
-  if (isRepeat && before >= floorOf(begunAt) && !hasTags(version, tags)) throw new S3Error("OperationAborted");
-  const edited = { ...version, tags, tagsChange: clock.next() };
-  return { operation, version: edited, before, isOfCurrent: versionId === undefined };
-}
+/** Requests kept with a version: a repeat comes within seconds of its first try. */
+const REQUESTS_KEPT = 10;
 
-function hasTags(version: Version, tags: Record<string, string>): boolean {
-  return digestOf(version) === digestOf({ ...version, tags });
+function decideEdit(operation: EditOperation, version: Version | undefined, clock: Clock): Edit {
+  const { key, versionId, tags, requestId } = operation;
+  if (!version || version.isDeleteMarker) throw absentObject(key, versionId, version);
+  const tagsRequests = [requestId, ...version.tagsRequests].slice(0, REQUESTS_KEPT);
+  const edited = { ...version, tags, tagsChange: clock.next(), tagsRequests };
+  return { operation, version: edited, before: tagsClock(version), isOfCurrent: versionId === undefined };
 }
 
 function stored(operation: Operation): Stored {
@@ -195,6 +194,7 @@ function newVersion(operation: Operation, bucket: Bucket, versionId: string): Ve
     receivedAt: null,
     requestId: operation.requestId,
     tagsChange: null,
+    tagsRequests: [],
   };
 }
 

@@ -17,15 +17,15 @@ export function editStatements(
   slot: number,
   revision: number,
 ): [Sql, ...Sql[]] {
-  const { key, version_id, tags, tags_change, digest } = toRow(version);
+  const { key, version_id, tags, tags_change, tags_requests, digest } = toRow(version);
   const isCurrent = "NOT EXISTS (SELECT 1 FROM versions n WHERE n.bucket_id = ?1 AND n.key = ?2 AND n.version_id > ?3)";
   const change: Sql = [
-    `UPDATE versions SET tags = ?4, tags_change = ?5, digest = ?6
+    `UPDATE versions SET tags = ?4, tags_change = ?5, digest = ?6, tags_requests = ?9
      WHERE bucket_id = ?1 AND key = ?2 AND version_id = ?3 AND coalesce(tags_change, version_id) = ?7
        AND EXISTS (SELECT 1 FROM buckets WHERE bucket_id = ?1 AND state = 'active' AND revision = ?8)
        ${isOfCurrent ? `AND ${isCurrent}` : ""}
      RETURNING key, version_id`,
-    ...[key, version_id, tags, tags_change, digest, before, revision],
+    ...[key, version_id, tags, tags_change, digest, before, revision, tags_requests],
   ];
   if (version.bound.length === 0) return [change];
   const links = `FROM versions v CROSS JOIN json_each(v.bound) l CROSS JOIN links k

@@ -1,10 +1,10 @@
 /**
  * What a zone's database knows of one organization's buckets, in numbers: how replication stands, and open uploads.
  *
- * It is asked for every few seconds, and D1 does one thing at a time; so nothing here grows with what is stored. A
- * backlog is counted up to a cap, shared by all that is counted, and what was cut short says so. Rows read at most: one
- * for each bucket of the zone, 4 x COUNTED, and for each link one a slot and its rows of `link_minutes`, which
- * `foldMinutes` keeps to some 600 and one a day. Objects and bytes of a bucket would take a row each version: not here.
+ * It is asked for every few seconds, and D1 does one thing at a time; so what it reads has bounds. A backlog is counted
+ * up to a cap, shared by all that is counted, and what was cut short says so. Rows read at most: one for each bucket of
+ * the zone, 4 x COUNTED, and for each of MAX_PLACES links one a slot and its rows of `link_minutes`, which `foldMinutes`
+ * keeps to some 400 and one a day. Objects and bytes of a bucket would take a row each version: not here.
  */
 import { millisecondsOf } from "./clock.ts";
 
@@ -36,7 +36,7 @@ export interface OrganizationMetrics {
 }
 
 /** Links, and buckets without one, that are told of. */
-const MAX_PLACES = 1000;
+const MAX_PLACES = 200;
 /** Rows of a table that are counted, those of all places together. */
 const COUNTED = 50_000;
 /** Why what is still to travel by a link that was removed is FAILED. */
@@ -192,10 +192,12 @@ function countFailures(env: IndexEnv, links: LinkPlace[]): D1PreparedStatement {
 
 function sumCompletions(env: IndexEnv, links: LinkPlace[]): D1PreparedStatement {
   return env.INDEX.prepare(
-    `SELECT r.value AS link_id, (SELECT coalesce(sum(m.bytes), 0) FROM link_minutes m WHERE m.link_id = r.value) AS bytes,
-       (SELECT json_group_object(key, n) FROM (
-         SELECT e.key, sum(e.value) AS n FROM link_minutes m CROSS JOIN json_each(m.lag) e WHERE m.link_id = r.value
-         GROUP BY e.key)) AS lag
+    `WITH minutes AS MATERIALIZED (
+       SELECT m.link_id, m.bytes, m.lag FROM json_each(?1) r CROSS JOIN link_minutes m WHERE m.link_id = r.value),
+     lags AS MATERIALIZED (
+       SELECT m.link_id, e.key, sum(e.value) AS n FROM minutes m CROSS JOIN json_each(m.lag) e GROUP BY m.link_id, e.key)
+     SELECT r.value AS link_id, (SELECT coalesce(sum(m.bytes), 0) FROM minutes m WHERE m.link_id = r.value) AS bytes,
+       (SELECT json_group_object(l.key, l.n) FROM lags l WHERE l.link_id = r.value) AS lag
      FROM json_each(?1) r`,
   ).bind(idsOf(links));
 }

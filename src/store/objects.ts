@@ -146,15 +146,14 @@ function deleted({ version, isVersioned }: Outcome, { versionId }: Deletion): De
 
 /**
  * Gives a version other tags: the current one, or the one by id (`null` for the null version).
- * Throws NoSuchBucket, NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker by its id), OperationAborted.
+ * Throws NoSuchBucket, NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker by its id).
  */
 export async function putTags(
   env: Env,
   place: Place,
   { key, versionId, tags }: { key: string; versionId: string | undefined; tags: Record<string, string> },
 ): Promise<Written> {
-  const common = { key, requestId: randomUUID(), begunAt: Date.now() };
-  return written(await commitOne(env, place, { kind: "edit", versionId, tags, ...common }));
+  return written(await commitOne(env, place, { kind: "edit", key, requestId: randomUUID(), versionId, tags }));
 }
 
 /** A version as it comes from its source, with its body; `isThere`: only what was edited of it since it came. */

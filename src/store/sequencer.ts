@@ -17,10 +17,11 @@ import { logError } from "../log.ts";
 import { here } from "../zones.ts";
 import { type Bucket, getBucket } from "./buckets.ts";
 import { Clock, MAX_SKEW_MS, millisecondsOf } from "./clock.ts";
-import { type Committed, commitPlan, nameOf, repeatFloor } from "./commit.ts";
+import { type Committed, commitPlan, nameOf } from "./commit.ts";
 import {
   CURRENT,
   decide,
+  isEdit,
   isSameReplica,
   type Known,
   namedVersion,
@@ -32,14 +33,13 @@ import {
 import { type Fence, readGround, type Slot } from "./fence.ts";
 import { Leases } from "./leases.ts";
 import { GroupedReads } from "./reads.ts";
+import { findDone } from "./repeats.ts";
 import {
   type KeyState,
   readCurrent,
   readRemoved,
-  readRemovedWrites,
   readStates,
   readVersions,
-  readWritten,
   tagsClock,
   type Version,
 } from "./versions.ts";
@@ -60,10 +60,12 @@ export type Settled = { outcome: Outcome } | { error: { code: ErrorCode; message
  * twice.
  */
 const GROUP_BYTES = 900_000;
+/** Edits of one group, at most: each has statements of its own. */
+const GROUP_EDITS = 100;
 /** What a version's row has beside what stands in its operation. */
 const ROW_BYTES = 500;
 /** Times that a group is decided again before its operations are given back as OperationAborted. */
-const MAX_ROUNDS = 8;
+const MAX_ROUNDS = 32;
 /** Milliseconds of ids reserved ahead in storage. */
 const RESERVE_MS = 1000;
 
@@ -149,6 +151,7 @@ export class Sequencer extends DurableObject<Env> {
     const group: Waiting[] = [];
     const keys = new Map<string, boolean>();
     let bytes = 0;
+    let edits = 0;
     for (const waiting of this.#waiting) {
       const { operation } = waiting;
       const isAlone = "completion" in operation && operation.completion !== undefined;
@@ -156,6 +159,7 @@ export class Sequencer extends DurableObject<Env> {
       const meets = keys.get(operation.key);
       if (group.length > 0 && (isAlone || bytes + waiting.bytes > GROUP_BYTES)) break;
       if (meets !== undefined && (keepsApart || meets)) break;
+      if (isEdit(operation) && ++edits > GROUP_EDITS) break;
       group.push(waiting);
       if (isAlone) break;
       keys.set(operation.key, keepsApart);
@@ -182,18 +186,13 @@ export class Sequencer extends DurableObject<Env> {
   ): Promise<Operation[]> {
     const repeats = operations.filter(({ isRepeat }) => isRepeat);
     if (repeats.length === 0) return operations;
-    const writes = repeats.map(({ key, requestId }) => ({ key, requestId }));
-    const [written, gone] = await Promise.all([
-      readWritten(this.env, place.bucketId, repeatFloor(), writes),
-      readRemovedWrites(this.env, place.bucketId, repeatFloor(), writes),
-    ]);
-    const byRequest = new Map(written.map((version) => [version.requestId, version]));
+    const done = await findDone(this.env, place.bucketId, repeats);
     return operations.filter((operation) => {
-      const version = operation.isRepeat ? byRequest.get(operation.requestId) : undefined;
+      const version = operation.isRepeat ? done.versions.get(operation.requestId) : undefined;
       // The first try may have been another instance's, which knew that versioning is enabled before this one did.
       const isVersioned = version?.isNull === false || bucket.versioning !== "Unversioned";
       if (version) waiting.get(operation)!.settle({ outcome: { version, isVersioned } });
-      const isGone = !version && operation.isRepeat === true && gone.has(operation.requestId);
+      const isGone = !version && operation.isRepeat === true && done.removed.has(operation.requestId);
       // It was written and removed again: whoever still waits for it asks anew.
       if (isGone) waiting.get(operation)!.settle(refusal(new S3Error("ServiceUnavailable")));
       return !version && !isGone;

@@ -60,32 +60,48 @@ async function commitSlot(env: Pick<Env, "SEQUENCER">, place: Slot, operations: 
   }
 }
 
-/** Reads that this isolate has under way, by the name of their slot. */
-const underWay = new Map<string, { count: number; isTogether: boolean }>();
-/** From so many at once they go together, until none is left: below, the way there costs more than it saves. */
+/** When the reads began that this isolate has under way (milliseconds, in order), by the name of their slot. */
+const underWay = new Map<string, { begun: number[]; isTogether: boolean }>();
+/** From so many at once they go together, until one is left: below, the way there costs more than it saves. */
 const TOGETHER = 4;
+/** One that began longer ago was given up by its client; nothing says so when that happens. */
+const GIVEN_UP_MS = 5000;
+/** Milliseconds that a read waits for those that it was put together with. */
+const PATIENCE_MS = 1000;
 
 /**
- * The current version of a key: straight from INDEX, or read together with others in the Sequencer where many are read.
- * One that is overloaded or ends is no reason to fail a read, which needs no order. Undefined if there is no such bucket.
+ * The current version of a key: straight from INDEX, or read together with others where many are read. That is done in
+ * an instance of its own, so that reads neither wait for commits nor take their time; one that is overloaded, ends or
+ * hangs is no reason to fail a read. Undefined if there is no such bucket.
  */
 export async function findCurrent(env: Env, place: Slot, key: string): Promise<FoundRow | undefined> {
-  const name = nameOf(place);
-  const reads = underWay.get(name) ?? { count: 0, isTogether: false };
+  const name = `${nameOf(place)}/reads`;
+  const reads = underWay.get(name) ?? { begun: [], isTogether: false };
   underWay.set(name, reads);
-  reads.count++;
-  reads.isTogether ||= reads.count >= TOGETHER;
+  const now = Date.now();
+  while (reads.begun[0]! < now - GIVEN_UP_MS) reads.begun.shift();
+  reads.begun.push(now);
+  reads.isTogether = reads.begun.length >= (reads.isTogether ? 2 : TOGETHER);
   try {
-    if (!reads.isTogether) return await findRow(env, place, key);
-    return await sequencer(env, place)
-      .find(place, key)
-      .then(
-        (found) => parseFound(place.bucketId, key, found),
-        () => findRow(env, place, key),
-      );
+    return reads.isTogether ? await findTogether(env, name, place, key) : await findRow(env, place, key);
   } finally {
-    if (--reads.count === 0) underWay.delete(name);
+    reads.begun.splice(reads.begun.indexOf(now), 1);
+    if (reads.begun.length === 0) underWay.delete(name);
   }
+}
+
+async function findTogether(env: Env, name: string, place: Slot, key: string): Promise<FoundRow | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const tooLong = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => fail(new Error("the reads hang")), PATIENCE_MS);
+  });
+  const found = env.SEQUENCER.getByName(name).find(place, key);
+  return await Promise.race([found, tooLong])
+    .then(
+      (text) => parseFound(place.bucketId, text),
+      () => findRow(env, place, key),
+    )
+    .finally(() => clearTimeout(timer));
 }
 
 function nameOf({ bucketId, slot }: Slot): string {

@@ -26,6 +26,13 @@ export class Sequencer extends PlainSequencer {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, spoil(env, { in: "sequencer", ctx }));
   }
+
+  override async find(...parameters: Parameters<PlainSequencer["find"]>): ReturnType<PlainSequencer["find"]> {
+    const fault = strike({ at: "SEQUENCER.find", in: "sequencer" });
+    if (fault?.how === "fails before") throw new Error("Durable Object is overloaded.");
+    if (fault?.how === "hangs") await new Promise(() => setInterval(() => {}, 1000));
+    return await super.find(...parameters);
+  }
 }
 
 export class Peer extends PlainPeer {

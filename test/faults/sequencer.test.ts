@@ -1,4 +1,10 @@
-import { DeleteObjectCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  GetObjectTaggingCommand,
+  PutObjectCommand,
+  PutObjectTaggingCommand,
+} from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startZones, type Zones } from "../harness.ts";
 import { allVersions, type Place, versionedBucket } from "../links.ts";
@@ -16,6 +22,44 @@ const LARGE = "x".repeat(20_000);
 async function endNext(how: "ends before" | "ends after"): Promise<void> {
   await arm(zones, "ch-dk-2", [{ at: "INDEX.batch", in: "sequencer", how, times: 1 }]);
 }
+
+const tagged = (value: string) => ({ TagSet: [{ Key: "value", Value: value }] });
+
+describe.each(["ends before", "ends after", "lands late"] as const)(
+  "a change of tags whose Durable Object's commit %s",
+  (how) => {
+    it.each(["of the current version", "by version id"])("is answered as done, once (%s)", async (which) => {
+      const { client, bucket } = await versionedBucket(zones, "ch-dk-2");
+      const object = { Bucket: bucket, Key: "k" };
+      const { VersionId: id } = await client.send(new PutObjectCommand({ ...object, Body: "x" }));
+      const VersionId = which === "by version id" ? id : undefined;
+      await arm(zones, "ch-dk-2", [{ at: "INDEX.batch", in: "sequencer", how, times: 1 }]);
+      await client.send(new PutObjectTaggingCommand({ ...object, VersionId, Tagging: tagged("1") }));
+      await expectStruck(zones, "ch-dk-2", 1);
+      const { TagSet } = await client.send(new GetObjectTaggingCommand(object));
+      expect(TagSet).toEqual(tagged("1").TagSet);
+      const index = await zones.d1("ch-dk-2");
+      const of = "FROM versions WHERE bucket_id = (SELECT bucket_id FROM buckets WHERE name = ?1)";
+      const row = await index.prepare(`SELECT json_array_length(tags_requests) AS n ${of}`).bind(bucket).first();
+      expect(row).toEqual({ n: 1 });
+    });
+  },
+);
+
+describe.each(["fails before", "hangs"] as const)("reads that are put together, where that %s", (how) => {
+  it("go to the database one by one, and each client sees its object", async () => {
+    const { client, bucket } = await versionedBucket(zones, "ch-dk-2");
+    const keys = Array.from({ length: 24 }, (_, i) => `k-${i}`);
+    await Promise.all(keys.map((Key) => client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: Key }))));
+    await arm(zones, "ch-dk-2", [{ at: "SEQUENCER.find", how }]);
+    const bodies = keys.map(async (Key) => {
+      const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key }));
+      return await Body!.transformToString();
+    });
+    expect(await Promise.all(bodies)).toEqual(keys);
+    await expectStruck(zones, "ch-dk-2");
+  });
+});
 
 describe.each(["ends before", "ends after"] as const)("a Durable Object that %s its commit", (how) => {
   it("loses no acknowledged write and doubles none", async () => {

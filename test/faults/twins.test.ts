@@ -5,6 +5,7 @@ import {
   GetObjectCommand,
   PutBucketVersioningCommand,
   PutObjectCommand,
+  PutObjectTaggingCommand,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -47,6 +48,27 @@ describe("two instances of one Sequencer at once", () => {
     expect(count(answers)).toEqual({ "200": 1, "412 PreconditionFailed": CLIENTS - 1 });
     expect(await allVersions(place)).toHaveLength(1);
     expect(await body()).toBe(`${answers.indexOf("200")}`);
+  });
+
+  it("take 64 changes of tags beside PUTs of the key: all see 200, and each version has the tags of one change, whole", async () => {
+    await put("first");
+    const answers = await all(async (i) => {
+      if (i % 4 === 0) return await seen(put(`${i}`));
+      const tags = ["a", "b"].map((Key) => ({ Key, Value: `${i}` }));
+      const request = { Bucket: place.bucket, Key: "k", Tagging: { TagSet: tags } };
+      return await seen(place.client.send(new PutObjectTaggingCommand(request)));
+    });
+    expect(count(answers)).toEqual({ "200": CLIENTS });
+    await expectStruck(zones, ZONE);
+    const index = await zones.d1(ZONE);
+    const of = "FROM versions WHERE bucket_id = (SELECT bucket_id FROM buckets WHERE name = ?1)";
+    const { results } = await index.prepare(`SELECT tags, tags_requests ${of}`).bind(place.bucket).all();
+    for (const { tags } of results) {
+      const values = Object.values(JSON.parse(tags as string));
+      expect(new Set(values).size).toBeLessThanOrEqual(1);
+    }
+    const requests = results.flatMap(({ tags_requests }) => JSON.parse((tags_requests as string) ?? "[]"));
+    expect(new Set(requests).size).toBe(requests.length);
   });
 
   it("let exactly one of 64 PUTs with If-Match win", async () => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   DeleteObjectCommand,
   DeleteObjectTaggingCommand,
@@ -6,7 +7,7 @@ import {
   PutObjectTaggingCommand,
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
-import { arm, ENTRY, heal } from "../faults/arming.ts";
+import { arm, ENTRY, heal, report } from "../faults/arming.ts";
 import { startZones, until, type Zones } from "../harness.ts";
 import { allVersions, link, type Place, statusOf, versionedBucket } from "../links.ts";
 
@@ -69,6 +70,21 @@ it("edits made while the version is being sent are not lost under COMPLETED", as
     expect(await tagOf(follower, `k-${round}`)).toBe(await tagOf(leader, `k-${round}`));
   }
 }, 60_000);
+
+it("a destination that knows nothing of changes of tags leaves the edit PENDING, and has it once it does", async () => {
+  const versionId = await put("k");
+  await arrived("k");
+  const stored = { versionId, size: 1, etag: createHash("md5").update("k").digest("hex") };
+  const answer = { bucket: { versioning: "Enabled", revision: 1 }, role: { revision: 1 }, receipts: [{ stored }] };
+  const naming = `batch /${follower.bucket} `;
+  const body = JSON.stringify(answer);
+  await arm(zones, "at-vie-1", [{ at: "PEER.serve", how: "answers", status: 200, body, naming, times: 1 }]);
+  await putTags(leader, "k", "new");
+  await until(async () => (await report(zones, "at-vie-1")).strokes[0] === 1);
+  expect(await statusOf(leader, "k")).toBe("PENDING");
+  await arrived("k");
+  expect(await tagOf(follower, "k")).toBe("new");
+});
 
 it("an edit of a replica stays where it is, and of two edits the later one stands", async () => {
   await put("k");

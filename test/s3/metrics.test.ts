@@ -42,6 +42,17 @@ async function linked(organization: OrganizationName = "main"): Promise<[Place, 
 }
 
 describe("GetMetrics", () => {
+  test("counts no bytes that somebody without a signature only claims", async () => {
+    const { bucket } = await versionedBucket(zones, "ch-dk-2");
+    const headers = { "x-amz-decoded-content-length": "999999999999999" };
+    const answer = await fetch(`${zones.endpoint("ch-dk-2")}/${bucket}/k`, { method: "PUT", headers, body: "x" });
+    expect(answer.status).toBe(403);
+    const metrics = await scrape();
+    const labels = { operation: "PutObject", code: "AccessDenied" };
+    expect(metrics.value("zonal_requests_total", labels)).toBeGreaterThan(0);
+    expect(metrics.value("zonal_request_bytes_total", { operation: "PutObject" }) ?? 0).toBeLessThan(1e9);
+  });
+
   test("tells what the isolate has answered: requests by code, bytes, trips and durations", async () => {
     const { client, bucket } = await versionedBucket(zones, "ch-dk-2");
     const before = await scrape();

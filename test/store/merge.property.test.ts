@@ -99,6 +99,7 @@ function replicaOf(bucketId: number, { key, versionId, isDeleteMarker, change }:
     receivedAt: BASE,
     requestId: crypto.randomUUID(),
     tagsChange: change,
+    tagsRequests: [],
   };
   return { version, ...body };
 }

@@ -138,7 +138,7 @@ describe("measureOrganization", () => {
        WITH RECURSIVE n (i) AS (SELECT 10001 UNION ALL SELECT i + 1 FROM n WHERE i < 11500) SELECT i, 'b' || i, 'o', 1, 0 FROM n`,
     );
     const { uploads, isTruncated } = await measure();
-    expect([uploads.length, isTruncated]).toEqual([1000, true]);
+    expect([uploads.length, isTruncated]).toEqual([200, true]);
   });
 });
 
