@@ -40,7 +40,7 @@ export const ReplicatePiece = operation(
   async (ctx) => {
     const claims = claimsOf(ctx);
     const header = decodePieceHeader(ctx.headers.get(PIECE_HEADER)!);
-    return await answer(ctx, await takePiece(ctx, claims, header).catch((error) => [refuse(error)]));
+    return await answer(ctx, () => takePiece(ctx, claims, header).catch((error) => [refuse(error)]));
   },
   { authorizes: "in handler" },
 );
@@ -65,13 +65,18 @@ export const ReplicateVersions = operation(
   async (ctx) => {
     const claims = claimsOf(ctx);
     const bytes = await readDocument(ctx.request, ctx.payload, { maxBytes: MAX_BYTES });
-    return await answer(ctx, await receive(ctx, claims, decodeFrames(bytes)));
+    return await answer(ctx, () => receive(ctx, claims, decodeFrames(bytes)));
   },
   { authorizes: "in handler" },
 );
 
-async function answer(ctx: Context, receipts: Receipt[]): Promise<Response> {
+/**
+ * The bucket is looked at first: what is refused rests on this revision or a later one. Told a later one than it rests
+ * on, the source would wait for a change that has come already.
+ */
+async function answer(ctx: Context, work: () => Promise<Receipt[]>): Promise<Response> {
   const { versioning, revision } = await getBucket(ctx.env, ctx.entry.bucketId);
+  const receipts = await work();
   const role = { revision: ctx.identity.role.revision };
   return Response.json({ bucket: { versioning, revision }, role, receipts } satisfies BatchAnswer);
 }

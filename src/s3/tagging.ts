@@ -1,6 +1,6 @@
 /**
  * Tags of an object that is there: read, put, removed. A change is no new version, keeps the object's Last-Modified, and
- * travels to where the version went, so it is PENDING again.
+ * travels to where the version went, so it is PENDING again; one on a replica stays there.
  */
 import { putTags } from "../store/objects.ts";
 import { shownVersionId, type Version } from "../store/versions.ts";

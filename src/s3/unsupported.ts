@@ -10,6 +10,7 @@
  * | all                                | SSE-C, SSE-KMS, object lock (501); SSE-S3 is what every object has          |
  * | CreateBucket                       | object lock, object ownership, bucket tags, directory buckets (501)         |
  * | PutBucketVersioning                | MFA delete (501)                                                            |
+ * | PutBucketReplication               | ReplicaModifications, ReplicationTime, KMS (501)                            |
  * | PutBucketAcl, PutObjectAcl         | all but full control for the owner (AccessControlListNotSupported)          |
  * | GetObject, HeadObject              | several ranges: the whole object, as with S3                                |
  * | DeleteObjects                      | LastModifiedTime and Size as conditions (501)                               |

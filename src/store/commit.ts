@@ -4,7 +4,7 @@
  *
  * Each statement guards itself, so that a second instance of a slot, or a stale cache, can corrupt nothing:
  *  (a) a local version is inserted only where the bucket is active and at the revision that it was decided with,
- *  (b) only where no version of its key has a greater or equal id,
+ *  (b) only where no version of its key has a greater or equal id, nor had one that is removed by now,
  *  (c) if it was decided on the key's state: only where the key's greatest id is still that base,
  *  (d) only while this instance of the Sequencer is the one inside the slot's fence (fence.ts).
  * A statement sees the state before it, so rows of one key that carry one base pass or fall together. Later statements
@@ -121,6 +121,8 @@ class Committer {
          WHERE EXISTS (SELECT 1 FROM buckets WHERE ${IS_CURRENT})
            AND coalesce(${GREATEST}, '') < r.value ->> 'version_id'
            AND coalesce(r.value ->> 'base' = coalesce(${GREATEST}, ''), true)
+           AND NOT EXISTS (SELECT 1 FROM removed x WHERE x.bucket_id = (?1 + 0) AND x.key = r.value ->> 'key'
+             AND x.version_id > r.value ->> 'version_id')
            AND (r.value ->> 'repeated' IS NULL OR NOT ${isWrittenIn("versions")} AND NOT ${isWrittenIn("removed")})
            AND ${isInside(5)}
            ${completion ? `AND ${uploadIsUnchanged(7)}` : ""}

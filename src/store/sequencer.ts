@@ -37,6 +37,7 @@ import { findDone } from "./repeats.ts";
 import {
   type KeyState,
   readCurrent,
+  readGreatestRemoved,
   readRemoved,
   readStates,
   readVersions,
@@ -247,13 +248,14 @@ export class Sequencer extends DurableObject<Env> {
     });
     const currentKeys = wanted.flatMap(({ key, versionId }) => (versionId === CURRENT ? [key] : []));
     const byId = wanted.filter(({ versionId }) => versionId !== CURRENT);
-    const [states, versions, greatest] = await Promise.all([
+    const [states, versions, greatest, removed] = await Promise.all([
       keys.length > 0 ? readStates(this.env, bucket.bucketId, keys) : new Map<string, KeyState>(),
       byId.length > 0 ? readVersions(this.env, bucket.bucketId, byId) : [],
       currentKeys.length > 0 ? readCurrent(this.env, bucket.bucketId, currentKeys) : [],
+      isAgain ? readGreatestRemoved(this.env, bucket.bucketId, keys) : [],
     ]);
     // A local row that fell may have met a greater id: another instance gave it.
-    for (const { base } of states.values()) this.#clock.observe(base);
+    for (const id of [...Array.from(states.values(), ({ base }) => base), ...removed]) this.#clock.observe(id);
     // An edit's id must be greater than that of the edit before it, which another instance may have given.
     for (const version of [...versions, ...greatest]) this.#clock.observe(tagsClock(version));
     const byName = new Map(versions.map((version) => [nameOf(version), version]));

@@ -270,6 +270,17 @@ export async function readCurrent(env: IndexEnv, bucketId: number, keys: string[
   return results.map(fromRow);
 }
 
+/** The greatest removed id of each key that has any. */
+export async function readGreatestRemoved(env: IndexEnv, bucketId: number, keys: string[]): Promise<string[]> {
+  const { results } = await env.INDEX.prepare(
+    `SELECT max(x.version_id) AS id FROM json_each(?2) r CROSS JOIN removed x
+     WHERE x.bucket_id = ?1 AND x.key = r.value GROUP BY r.value`,
+  )
+    .bind(bucketId, JSON.stringify(keys))
+    .all<{ id: string }>();
+  return results.map(({ id }) => id);
+}
+
 /** Ids of a bucket's removed versions among those given. */
 export async function readRemoved(
   env: IndexEnv,
