@@ -40,6 +40,15 @@ export async function readGround(
   return { bucket: bucketFromRow(row), fence: { own, seen: row.holder } };
 }
 
+/**
+ * Another mark for this instance, which its next batch writes: what is repeated may have been sent first by one that has
+ * read the present mark, and would come in by that. Gives the mark.
+ */
+export function renew(fence: Fence): string {
+  fence.own = randomUUID();
+  return fence.own;
+}
+
 /** Whether the mark still has to be written. */
 export function isOutside({ own, seen }: Fence): boolean {
   return own !== seen;

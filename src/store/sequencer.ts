@@ -30,7 +30,7 @@ import {
   type Plan,
   removedHere,
 } from "./decide.ts";
-import { type Fence, readGround, type Slot } from "./fence.ts";
+import { type Fence, readGround, renew, type Slot } from "./fence.ts";
 import { Leases } from "./leases.ts";
 import { GroupedReads } from "./reads.ts";
 import { findDone } from "./repeats.ts";
@@ -210,6 +210,7 @@ export class Sequencer extends DurableObject<Env> {
     const known = await this.#read(bucket, operations, isAgain);
     // After the state was read: what the first try writes later than this, the decision's own guard meets.
     operations = await this.#settleRepeats(place, bucket, operations, settlers);
+    if (operations.some(({ isRepeat }) => isRepeat)) this.#marks.add(renew(ground.fence));
     for (const operation of operations)
       if (operation.kind === "merge") for (const id of clockIds(operation.version)) this.#clock.observe(id);
     const plan = decide(operations, known, this.#clock);

@@ -216,7 +216,7 @@ class Run {
       }),
     );
     const isQuiet = async () => {
-      const pending = await Promise.all(ENDS.map((end) => this.#stand.pending(end, this.#buckets[end])));
+      const pending = await Promise.all(ENDS.map((end) => this.#stand.pending(this.#buckets, end)));
       return pending.every((count) => count === 0);
     };
     await until(isQuiet, { deadline: QUIET_MS, interval: 200 }).catch(() => undefined);
@@ -241,7 +241,7 @@ class Run {
       versions,
       objects: (await actor.list()).listed!,
       uploads: await actor.listUploads(),
-      pending: await this.#stand.pending(end, bucket),
+      pending: await this.#stand.pending(this.#buckets, end),
       failed: await this.#stand.failed(end, bucket),
     };
   }

@@ -4,7 +4,7 @@ import { temporaryFolder, Zones } from "../harness.ts";
 import { makeRole } from "../links.ts";
 import { Client } from "./client.ts";
 import type { Fault, Rates } from "./faults.ts";
-import type { End } from "./history.ts";
+import { type End, other } from "./history.ts";
 
 const ZONES = ["ch-dk-2", "at-vie-1"] as const;
 /** As in wrangler.toml. */
@@ -100,12 +100,17 @@ export class Stand {
   }
 
   /**
-   * Versions of a bucket that are still to travel, or will again by themselves: their destination is versioned again. In
-   * one statement, since the sweep moves rows from the one table to the other.
+   * Versions of a bucket that are still to travel, or will again by themselves: their destination has changed since they
+   * failed. In one statement, since the sweep moves rows from the one table to the other.
    */
-  async pending(end: End, bucket: string): Promise<number> {
-    const both = `(SELECT link_id FROM outbox UNION ALL SELECT link_id FROM failed WHERE reason = 'DstBucketUnversioned')`;
-    const rows = await this.#rows<{ n: number }>(end, bucket, `SELECT count(*) AS n FROM ${both}`);
+  async pending(buckets: [string, string], end: End): Promise<number> {
+    const there = await this.#zones.d1(ZONES[other(end)]);
+    const revision = await there
+      .prepare("SELECT revision FROM buckets WHERE name = ?1")
+      .bind(buckets[other(end)])
+      .first("revision");
+    const both = `(SELECT link_id FROM outbox UNION ALL SELECT link_id FROM failed WHERE cause <> 'destination ${revision}')`;
+    const rows = await this.#rows<{ n: number }>(end, buckets[end], `SELECT count(*) AS n FROM ${both}`);
     return rows[0]!.n;
   }
 
