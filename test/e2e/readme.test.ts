@@ -70,7 +70,8 @@ async function runAll(steps: Step[]): Promise<string[]> {
   const script = steps.map(({ command }) => {
     const [, key] = /^zonal storage list sos:\/\/my-destination\/(.*)/.exec(command) ?? [];
     const source = `sos://my-source/${key || "policy.json"}`;
-    const wait = key === undefined ? "" : `until zonal storage show ${source} | grep -q COMPLETED; do :; done\n`;
+    const isThere = `zonal storage show ${source} | grep -q COMPLETED`;
+    const wait = key === undefined ? "" : `for i in $(seq 200); do ${isThere} && break; done\n`;
     return `${wait}${command}\necho "${MARK}"`;
   });
   const env = {
