@@ -133,5 +133,7 @@ export async function readBody(answer: http.IncomingMessage, origin: URL): Promi
 
 export function connectionError(origin: URL, error: NodeJS.ErrnoException): ConnectionError {
   // A host with several addresses fails with an AggregateError, which has a code and no message.
-  return new ConnectionError(`cannot reach ${origin.origin} (${error.code ?? error.message})`, { cause: error });
+  const isLocal = error.code === "ECONNREFUSED" && origin.hostname === "127.0.0.1";
+  const hint = isLocal ? ": `npm start` starts the local server" : "";
+  return new ConnectionError(`cannot reach ${origin.origin} (${error.code ?? error.message})${hint}`, { cause: error });
 }

@@ -27,6 +27,7 @@ export function addLocal(program: Command): void {
     .default("all");
   local
     .command("cut")
+    .allowExcessArguments(false)
     .description("Cut a zone off: connections to it break, from clients and from the other zones")
     .argument("<zone>", "name of the zone")
     .addOption(from)
@@ -35,11 +36,13 @@ export function addLocal(program: Command): void {
     });
   local
     .command("heal")
+    .allowExcessArguments(false)
     .description("Bring a zone back that was cut off")
     .argument("<zone>", "name of the zone")
     .action(async (zone: string, _options: object, command: Command) => await turn(command, zone, "heal"));
   local
     .command("status")
+    .allowExcessArguments(false)
     .description("Show which zones are cut off")
     .action(async (_options: object, command: Command) => await showStates(command));
 }
@@ -78,7 +81,7 @@ async function ask<T>(method: string, target: string): Promise<T> {
     return body;
   } catch (error) {
     if (error instanceof ConnectionError) {
-      throw new Error(`the local server doesn't run (${error.message}): \`npm start\` starts it`, { cause: error });
+      throw new Error(`the local server doesn't run: ${error.message}`, { cause: error });
     }
     if (error instanceof SyntaxError) {
       throw new Error(`what answers at ${origin.origin} is no local server of Zonal`, { cause: error });

@@ -33,8 +33,8 @@ export interface DoorOptions {
   zones: string[];
   /** is asked each time: workerd may have been started anew */
   switchOf(zone: string): Promise<ZoneSwitch>;
-  /** is called before a zone is cut off */
-  onCut(): void;
+  /** is called before a zone is cut off or healed */
+  onTurn(zone: string, to: Cut): void;
 }
 
 export class Door {
@@ -79,7 +79,8 @@ export class Door {
     if (url.pathname === "/zones") return request.method === "GET" ? await this.#list() : refuseMethod("GET");
     const [, name, verb] = /^\/zones\/([^/]+)\/(cut|heal)$/.exec(url.pathname) ?? [];
     if (name === undefined) return refuse(404, `there is nothing at ${url.pathname}`);
-    if (!this.#options.zones.includes(name)) return refuse(404, `there is no zone ${name} in this run`);
+    if (!this.#options.zones.includes(name))
+      return refuse(404, `there is no zone ${name} in this run: ${this.#options.zones.join(", ")}`);
     if (request.method !== "POST") return refuseMethod("POST");
     const from = url.searchParams.get("from") ?? "all";
     if (from !== "all" && from !== "zones") return refuse(400, `from=${from}: it must be all or zones`);
@@ -100,8 +101,8 @@ export class Door {
   }
 
   async #turn(name: string, cut: Cut): Promise<Answer> {
-    const { switchOf, onCut } = this.#options;
-    if (cut !== "none") onCut();
+    const { switchOf, onTurn } = this.#options;
+    onTurn(name, cut);
     const dropped = await (await switchOf(name)).turn(cut);
     return { status: 200, body: { name, cut, dropped } };
   }

@@ -54,12 +54,15 @@ export class Output {
   readonly #format: LogFormat;
   #zoneWidth = 0;
   #held: string[] | undefined;
+  /** somebody wants to see the log */
+  readonly #isAsked: boolean;
   #expectsDrops = false;
 
   /** With `isHeld`, the log waits for `release`: nothing is to stand before what the server says of itself. */
   constructor(format: LogFormat, { isHeld = false } = {}) {
     this.#format = format;
     this.#held = isHeld ? [] : undefined;
+    this.#isAsked = isHeld;
   }
 
   print({ level, message }: Printed): void {
@@ -72,6 +75,13 @@ export class Output {
   /** Those whose names have to fit in one column. */
   expectZones(names: string[]): void {
     this.#zoneWidth = Math.max(...names.map((name) => name.length));
+  }
+
+  /** That somebody cut a zone off or healed it: among the lines of the zones, if those are shown. */
+  tellTurn(zone: string, cut: string): void {
+    if (!this.#isAsked) return;
+    const line = { time: new Date().toISOString(), zone, event: cut === "none" ? "healed" : "cut off", from: cut };
+    this.print({ level: "log", message: JSON.stringify(line) });
   }
 
   /** From now on a dropped connection isn't worth a word. What workerd says of one may come when the zone is healed. */

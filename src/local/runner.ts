@@ -235,7 +235,10 @@ async function openDoor(miniflare: Miniflare, plan: Plan, output: Output): Promi
   const workerNames = new Map(plan.zones.map(({ name, workerName }) => [name, workerName]));
   return await Door.open({
     zones: [...workerNames.keys()],
-    onCut: () => output.expectDrops(),
+    onTurn(zone, to) {
+      if (to !== "none") output.expectDrops();
+      output.tellTurn(zone, to);
+    },
     async switchOf(zone) {
       const bindings = await miniflare.getBindings<Record<string, ZoneSwitch>>(workerNames.get(zone));
       return bindings[SWITCH_BINDING]!;

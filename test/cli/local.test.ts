@@ -75,8 +75,8 @@ describe("zonal local", () => {
   });
 
   test.each([
-    [["local", "cut", "de-fra-1"], /^error: there is no zone de-fra-1 in this run\n$/],
-    [["local", "heal", "at-vie"], /^error: there is no zone at-vie in this run\n$/],
+    [["local", "cut", "de-fra-1"], /^error: there is no zone de-fra-1 in this run: ch-dk-2, at-vie-1\n$/],
+    [["local", "heal", "at-vie"], /^error: there is no zone at-vie in this run: ch-dk-2, at-vie-1\n$/],
     [["local", "cut", "at-vie-1", "--from", "clients"], /^error: .*Allowed choices are all, zones/],
     [["local", "cut"], /^error: missing required argument 'zone'/],
   ])("refuses %j", async (args, message) => {
@@ -107,7 +107,7 @@ describe("zonal local", () => {
       return stderr;
     };
     expect(await complaint("http://127.0.0.1:1")).toMatch(
-      /^error: the local server doesn't run \(.*ECONNREFUSED.*\): `npm start`/,
+      /^error: the local server doesn't run: .*ECONNREFUSED.*: `npm start`/,
     );
     expect(await complaint()).toBe("error: local.json names no runner: start the local server again\n");
     expect(await complaint(`http://127.0.0.1:${port}`)).toMatch(/ is no local server of Zonal\n$/);

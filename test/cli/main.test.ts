@@ -209,7 +209,10 @@ describe("Failures", () => {
     const port = await closedPort();
     const env = { ZONAL_API_KEY: KEY, ZONAL_API_SECRET: SECRET, ZONAL_SOS_ENDPOINT: `http://127.0.0.1:${port}` };
     const outcome = await zonal(["storage", "show", "sos://b"], { env });
-    expect(outcome).toMatchObject({ code: 1, stderr: `error: cannot reach http://127.0.0.1:${port} (ECONNREFUSED)\n` });
+    expect(outcome).toMatchObject({
+      code: 1,
+      stderr: `error: cannot reach http://127.0.0.1:${port} (ECONNREFUSED): \`npm start\` starts the local server\n`,
+    });
   });
 });
 

@@ -82,7 +82,7 @@ describe("The runner's own door", () => {
   });
 
   test.each([
-    ["POST", "/zones/de-fra-1/cut", 404, "there is no zone de-fra-1 in this run"],
+    ["POST", "/zones/de-fra-1/cut", 404, "there is no zone de-fra-1 in this run: ch-dk-2, at-vie-1"],
     ["POST", "/zones/ch-dk-2/burn", 404, "there is nothing at /zones/ch-dk-2/burn"],
     ["GET", "/", 404, "there is nothing at /"],
     ["GET", "/zones/ch-dk-2/cut", 405, "only POST is understood here"],
