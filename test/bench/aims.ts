@@ -4,10 +4,10 @@
  */
 
 import { COST } from "./cost.ts";
-import { LARGE } from "./large.ts";
-import { OUTAGE } from "./outage.ts";
-import { BACKLOG, BURST, LAG } from "./replication.ts";
-import type { Report, Service } from "./report.ts";
+import { LARGE, nameSize } from "./large.ts";
+import { describeCut, OUTAGE } from "./outage.ts";
+import { BACKLOG, BURST, describeBurst, LAG } from "./replication.ts";
+import { FULL, type Report, type Service } from "./report.ts";
 
 interface Found {
   name: string;
@@ -34,6 +34,11 @@ export interface Verdict {
   isMet: boolean | undefined;
 }
 
+// As they are called in a full run.
+const BURST_NAME = describeBurst(FULL.burst);
+const CUT_NAME = describeCut(FULL.cut.seconds);
+const LARGE_NAME = nameSize(FULL.large.parts * FULL.large.partBytes);
+
 const AIMS: Aim[] = [
   atLeast(3, "x", "1 KiB PUT at 64 clients, to bare BLOBS.put", ratios(/^PUT 1 KiB, 64/, "signed hash", "blobs")),
   atLeast(0.9, "x", "1 MiB PUT, signed hash, to bare", ratios(/^PUT 1 MiB/, "signed hash", "blobs")),
@@ -52,20 +57,45 @@ const AIMS: Aim[] = [
   }),
   atMost(15, "ms", "replication lag, p50", figures(LAG, /^p50/)),
   atMost(50, "ms", "replication lag, p99", figures(LAG, /^p99/)),
-  atLeast(600, "/s", "2,000 x 4 KiB at 32 clients, first PUT to last arrival", figures(BURST, /^2,000 .*first PUT/)),
-  atMost(1, "s", "2,000 x 4 KiB at 32 clients, last answer to last arrival", figures(BURST, /^2,000 .*last answer/)),
+  atLeast(600, "/s", `${BURST_NAME}, first PUT to last arrival`, figures(BURST, starting(BURST_NAME, ", first PUT"))),
+  atMost(1, "s", `${BURST_NAME}, last answer to last arrival`, figures(BURST, starting(BURST_NAME, ", last answer"))),
   atLeast(5, "x", "drain of a backlog, to one request for each object", figures(BACKLOG, /to one request/)),
-  atMost(15, "s", "objects and markers of a 30 s cut, there after its end", figures(OUTAGE, /^30 s cut.*its end/)),
-  atMost(1.2, "x", "1 GiB multipart object, Complete to there, to bare R2", figures(LARGE, /^1 GiB.*, to bare/)),
-  atMost(128, "MiB", "1 GiB multipart object, growth of workerd", figures(LARGE, /^1 GiB.*growth by upload/)),
+  atMost(
+    15,
+    "s",
+    `objects and markers of a ${CUT_NAME}, there after its end`,
+    figures(OUTAGE, starting(CUT_NAME, ", its end")),
+  ),
+  atMost(
+    1.2,
+    "x",
+    `${LARGE_NAME} multipart object, Complete to there, to bare BLOBS.put of its parts`,
+    figures(LARGE, starting(LARGE_NAME, ", Complete's answer to there, to bare BLOBS.put")),
+  ),
+  atMost(
+    128,
+    "MiB",
+    `${LARGE_NAME} multipart object, growth of workerd`,
+    figures(LARGE, starting(LARGE_NAME, ", workerd's memory, growth by upload")),
+  ),
   atMost(
     0,
     "",
     "inline PUT with one destination, R2 operations",
     units(/1 KiB, one destination/, /./, ["classA", "classB"]),
   ),
-  atMost(3, "", "inline PUT with one destination, rows written", units(/one destination$/, /^64/, ["rowsWritten"])),
-  atMost(3, "", "its replication, rows written", units(/1 KiB, one destination: its/, /^64/, ["rowsWritten"])),
+  atMost(
+    3,
+    "",
+    "inline PUT with one destination at 64 clients, rows written",
+    units(/one destination$/, /^64/, ["rowsWritten"]),
+  ),
+  atMost(
+    3,
+    "",
+    "its replication at 64 clients, rows written",
+    units(/1 KiB, one destination: its/, /^64/, ["rowsWritten"]),
+  ),
 ];
 
 /** Every aim, in their order. */
@@ -73,19 +103,18 @@ export function judge(report: Report): Verdict[] {
   return AIMS.map((aim) => {
     const found = aim.find(report).filter(({ value }) => !Number.isNaN(value));
     const worst = found.toSorted((a, b) => (aim.is === "at least" ? a.value - b.value : b.value - a.value))[0];
-    const shown = worst && Number(worst.value.toFixed(DIGITS));
     return {
       aim: aim.name,
       limit: `${aim.is} ${show(aim.limit, aim.unit)}`,
-      figure: shown === undefined ? undefined : show(shown, aim.unit),
+      figure: worst && show(worst.value, aim.unit),
       worst: found.length > 1 ? worst!.name : undefined,
-      isMet: shown === undefined ? undefined : aim.is === "at least" ? shown >= aim.limit : shown <= aim.limit,
+      isMet: worst && (aim.is === "at least" ? worst.value >= aim.limit : worst.value <= aim.limit),
     };
   });
 }
 
-/** A figure is judged as it is shown: two digits behind the point. */
-const DIGITS = 2;
+/** Behind the point. A figure is judged as it was measured, not as it is shown. */
+const DIGITS = 3;
 
 function show(value: number, unit: string): string {
   const text = value.toLocaleString("en", { maximumFractionDigits: value >= 100 ? 0 : DIGITS });
@@ -105,6 +134,10 @@ function ratios(line: RegExp, subject: string, service: Service): Aim["find"] {
     const own = results.filter((result) => line.test(result.line) && result.subject === subject);
     return own.map((result) => ({ name: result.line, value: result.ratios[service] ?? Number.NaN }));
   };
+}
+
+function starting(...parts: string[]): RegExp {
+  return new RegExp(`^${parts.join("").replaceAll(".", "\\.")}`);
 }
 
 function figures(line: string, subject: RegExp): Aim["find"] {

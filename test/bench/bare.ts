@@ -3,7 +3,7 @@
  * that sends one request for each object.
  *
  * Routes: PUT and GET of `/blobs/KEY`; PUT, GET and DELETE of `/d1/KEY`; POST of `/d1` deletes the keys of a JSON array;
- * POST of `/replicate` (Errand). It checks nothing and asks for no signature: what it is compared with includes
+ * POST of `/replicate` (Errand) and of `/carry` (Transfer). It checks nothing and asks for no signature: what it is compared with includes
  * everything that S3 asks for. A row holds its body as text, so bodies of the bench are ASCII.
  */
 import { AwsV4Signer } from "aws4fetch";
@@ -16,6 +16,12 @@ export interface Errand {
   bucket: string;
   accessKeyId: string;
   secretAccessKey: string;
+}
+
+/** Blobs to be put into R2 of another zone under the same keys. */
+export interface Transfer {
+  keys: string[];
+  zone: string;
 }
 
 /** Cloudflare lets an invocation wait for so many answers at once. */
@@ -36,6 +42,8 @@ export async function serveBare(request: Request, env: Env): Promise<Response> {
       return await deleteRows(env, [key]);
     case "POST d1":
       return await deleteRows(env, await request.json());
+    case "POST carry":
+      return await carry(env, await request.json());
     case "POST replicate":
       return await replicate(env, await request.json());
     default:
@@ -52,6 +60,30 @@ async function getBlob(env: Env, key: string): Promise<Response> {
   const object = await env.BLOBS.get(key);
   if (!object) return new Response(null, { status: 404 });
   return new Response(object.body, { headers: { etag: object.httpEtag } });
+}
+
+/** One after the other, as the parts of a version travel: read here, handed from Worker to Worker, put there. */
+async function carry(env: Env, { keys, zone: name }: Transfer): Promise<Response> {
+  const zone = findZone(env, name)!;
+  for (const key of keys) {
+    const { body, size } = (await env.BLOBS.get(key))!;
+    const headers = { "content-length": String(size) };
+    const request = new Request(`${zone.endpoint}/${key}`, { method: "PUT", headers, body });
+    const answer = await peer(env, zone)!.serve(request, CARRIED, "");
+    if (answer.status !== 200) throw new Error(`${key} was answered ${answer.status}: ${await answer.text()}`);
+  }
+  return new Response();
+}
+
+/** At the other end: target of a request that isn't for the zone, but for its bare R2. */
+export const CARRIED = "/-/carried";
+
+/** Over a binding a body comes without its length, which R2 wants to know. */
+export async function storeCarried(env: Env, request: Request): Promise<Response> {
+  const size = Number(request.headers.get("content-length"));
+  const body = request.body!.pipeThrough(new FixedLengthStream(size));
+  await env.BLOBS.put(`carried${new URL(request.url).pathname}`, body);
+  return new Response();
 }
 
 async function insertRow(env: Env, key: string, request: Request): Promise<Response> {

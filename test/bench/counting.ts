@@ -3,7 +3,7 @@
  *
  * It is off while anything is timed: then a zone runs with its own bindings, and its Sequencer, which keeps its `env`
  * for life, looks at a switch for each binding that it takes. D1 tells rows in `meta`, which `first()` would drop, so
- * that is answered by `all()`. The module is shared by a zone's Worker and its Durable Objects: one isolate here.
+ * that is answered by `all()`. Reads that a Sequencer does together are counted with the requests that they are for. The module is shared by a zone's Worker and its Durable Objects: one isolate here.
  */
 import { noUnits, type Part, type Units } from "./units.ts";
 

@@ -4,12 +4,17 @@
  */
 import type { Wake } from "../../src/replication/source.ts";
 import zone, { Peer as PlainPeer, Sequencer as PlainSequencer } from "../../src/zone.ts";
-import { serveBare } from "./bare.ts";
+import { CARRIED, serveBare, storeCarried } from "./bare.ts";
 import { answerUnits, count, countClock, envOf, switchingEnv } from "./counting.ts";
 
 export class Peer extends PlainPeer {
   constructor(ctx: ExecutionContext, env: Env) {
     super(ctx, envOf(env, "replication"));
+  }
+
+  override async serve(request: Request, target: string, sourceIp: string): Promise<Response> {
+    if (target === CARRIED) return await storeCarried(this.env, request);
+    return await super.serve(request, target, sourceIp);
   }
 }
 

@@ -1,6 +1,8 @@
 /**
- * A large multipart object, uploaded and replicated, beside the same parts put into a bare bucket before and after; and
- * the memory that workerd takes for it.
+ * A large multipart object, uploaded and replicated, and the memory that workerd takes for it. Beside it stand, in each
+ * round, the same parts put into a bare bucket by a client, which is what the aim compares with (its platform's time to
+ * write the object, though it comes over HTTP); and a bare Worker that reads them there and puts them into the other
+ * zone's R2, which is the least that any replication must do.
  *
  * workerd is started anew right before, because memory that it once took for something else would hide what it takes for
  * this; then some ordinary traffic warms it up. Its growth is from there to its peak, and stands beside that of a workerd
@@ -9,16 +11,20 @@
 import { Agent } from "node:http";
 import { workerdsOf } from "../../src/local/processes.ts";
 import type { Zones } from "../harness.ts";
+import type { Transfer } from "./bare.ts";
 import { bareCalls, randomBody } from "./calls.ts";
 import { exchange, median, run, send } from "./load.ts";
+import { inTurn } from "./measure.ts";
 import { forgetPeak, memoryOf } from "./process.ts";
-import { BUCKETS, poll, Replication } from "./replication.ts";
+import { BUCKETS, DESTINATION, poll, Replication } from "./replication.ts";
 import { type BenchOptions, type Figure, KIB, MIB } from "./report.ts";
 
 export const LARGE = "Replication, large";
 /** Parts on their way at once. */
 const CLIENTS = 4;
 const KEY = "large";
+const BARE = `bare BLOBS.put of its parts, ${CLIENTS} at once`;
+const CARRIED = "bare Worker, its parts from R2 to the other zone's R2";
 const POLL_MS = 20;
 
 /** Milliseconds since the first byte. */
@@ -27,27 +33,39 @@ interface Times {
   there: number;
 }
 
-export async function measureLarge(zones: Zones, { sizes, progress }: BenchOptions): Promise<Figure[]> {
+/** Round by round; milliseconds. */
+interface Rounds {
+  bare: number[];
+  carried: number[];
+  ours: Times[];
+}
+
+export async function measureLarge(zones: Zones, { rounds, sizes, progress }: BenchOptions): Promise<Figure[]> {
   const { parts, partBytes } = sizes.large;
-  const bytes = parts * partBytes;
-  progress(`${LARGE}: ${nameSize(bytes)}`);
+  const name = nameSize(parts * partBytes);
   const body = randomBody(partBytes);
+  const measured: Rounds = { bare: [], carried: [], ours: [] };
+  const bare = async () => measured.bare.push(await putBare(zones, body, parts));
+  const carried = async () => measured.carried.push(await carryBare(zones, parts));
+  progress(`${LARGE}: ${name}, round 1 of ${rounds}`);
   await startAnew(zones);
   const bareMemory = new MemoryWatch(zones);
-  const bare = [await putBare(zones, body, parts)];
+  await bare();
   bareMemory.note("bare BLOBS.put of its parts");
   const replication = await startAnew(zones);
   const memory = new MemoryWatch(zones);
-  const times = await new Upload(replication, body, parts).send(() => memory.note("upload"));
-  memory.note("replication");
-  bare.push(await putBare(zones, body, parts));
-  const inTurn = await putBare(zones, body, parts, 1);
-  const name = nameSize(bytes);
-  return [
-    ...timeFigures(name, times, { together: median(bare), inTurn }),
-    ...bareMemory.figures(name),
-    ...memory.figures(name),
-  ];
+  const ours = async (told: (what: string) => void = () => {}) => {
+    measured.ours.push(await new Upload(replication, body, parts, measured.ours.length).send(() => told("upload")));
+    told("replication");
+  };
+  await ours((what) => memory.note(what));
+  await carried();
+  for (let round = 2; round <= rounds; round++) {
+    progress(`${LARGE}: ${name}, round ${round} of ${rounds}`);
+    for (const subject of inTurn([bare, () => ours(), carried], round)) await subject();
+  }
+  const inTurnMs = await putBare(zones, body, parts, 1);
+  return [...timeFigures(name, measured, inTurnMs), ...bareMemory.figures(name), ...memory.figures(name)];
 }
 
 async function startAnew(zones: Zones): Promise<Replication> {
@@ -60,9 +78,21 @@ async function startAnew(zones: Zones): Promise<Replication> {
 
 /** Milliseconds. */
 async function putBare(zones: Zones, body: Buffer, parts: number, clients = CLIENTS): Promise<number> {
-  const paths = Array.from({ length: parts }, (_, i) => `/blobs/${KEY}-${i}`);
+  const paths = partKeys(parts).map((key) => `/blobs/${key}`);
   const { seconds } = await run(bareCalls(zones.endpoint("bare"), "PUT", paths, { body }), { clients });
   return seconds * 1000;
+}
+
+/** Milliseconds. */
+async function carryBare(zones: Zones, parts: number): Promise<number> {
+  const transfer: Transfer = { keys: partKeys(parts), zone: DESTINATION };
+  const body = Buffer.from(JSON.stringify(transfer));
+  const { seconds } = await run(bareCalls(zones.endpoint("bare"), "POST", ["/carry"], { body }), { clients: 1 });
+  return seconds * 1000;
+}
+
+function partKeys(parts: number): string[] {
+  return Array.from({ length: parts }, (_, i) => `${KEY}-${i}`);
 }
 
 class Upload {
@@ -70,9 +100,12 @@ class Upload {
   readonly #body: Buffer;
   readonly #parts: number;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: CLIENTS });
-  readonly #path = `/${BUCKETS.source}/${KEY}`;
+  readonly #key: string;
+  readonly #path: string;
 
-  constructor(replication: Replication, body: Buffer, parts: number) {
+  constructor(replication: Replication, body: Buffer, parts: number, round: number) {
+    this.#key = `${KEY}-${round}`;
+    this.#path = `/${BUCKETS.source}/${this.#key}`;
     this.#replication = replication;
     this.#body = body;
     this.#parts = parts;
@@ -109,8 +142,8 @@ class Upload {
   }
 
   async #untilThere(): Promise<void> {
-    const [head] = this.#replication.destination.head([`/${BUCKETS.destination}/${KEY}`]);
-    await poll(POLL_MS, KEY, async () => {
+    const [head] = this.#replication.destination.head([`/${BUCKETS.destination}/${this.#key}`]);
+    await poll(POLL_MS, this.#key, async () => {
       const { status, headers } = await exchange(this.#agent, head!);
       if (status === 404) return false;
       if (status === 200 && Number(headers["content-length"]) === this.#parts * this.#body.length) return true;
@@ -123,21 +156,35 @@ function textOf(xml: string, name: string): string {
   return xml.split(`<${name}>`)[1]!.split("<")[0]!;
 }
 
-function nameSize(bytes: number): string {
+export function nameSize(bytes: number): string {
   return bytes % (1024 * MIB) === 0 ? `${bytes / 1024 / MIB} GiB` : `${bytes / MIB} MiB`;
 }
 
-function timeFigures(name: string, { completed, there }: Times, bare: { together: number; inTurn: number }): Figure[] {
+function timeFigures(name: string, { bare, carried, ours }: Rounds, inTurnMs: number): Figure[] {
   const figure = (subject: string, value: number, unit: Figure["unit"] = "s"): Figure => {
     return { line: LARGE, subject: `${name}, ${subject}`, value, unit };
   };
+  const seconds = (subject: string, times: number[]) => figure(subject, median(times) / 1000);
+  const replicated = ours.map(({ completed, there }) => there - completed);
+  const ratio = (subject: string, to: number[]) => {
+    const ratios = replicated.map((time, round) => time / to[round]!);
+    return figure(`Complete's answer to there, to ${subject}`, median(ratios), "x");
+  };
   return [
-    figure(`bare BLOBS.put of its parts, ${CLIENTS} at once`, bare.together / 1000),
-    figure("bare BLOBS.put of its parts, one after the other", bare.inTurn / 1000),
-    figure("first byte to Complete's answer", completed / 1000),
-    figure("Complete's answer to there", (there - completed) / 1000),
-    figure("first byte to there", there / 1000),
-    figure("Complete's answer to there, to bare BLOBS.put", (there - completed) / bare.together, "x"),
+    seconds(BARE, bare),
+    figure("bare BLOBS.put of its parts, one after the other", inTurnMs / 1000),
+    seconds(CARRIED, carried),
+    seconds(
+      "first byte to Complete's answer",
+      ours.map(({ completed }) => completed),
+    ),
+    seconds("Complete's answer to there", replicated),
+    seconds(
+      "first byte to there",
+      ours.map(({ there }) => there),
+    ),
+    ratio(BARE, bare),
+    ratio(CARRIED, carried),
   ];
 }
 

@@ -42,7 +42,9 @@ if (values.help) {
     progress: (text) => process.stderr.write(`${text}\n`),
   });
   if (isEmpty(report)) fail(`no line matches "${values.only}"`);
-  const output = values.json ? JSON.stringify({ ...report, aims: judge(report) }, undefined, 2) : formatReport(report);
+  const output = values.json
+    ? JSON.stringify({ ...report, aims: judge(report) }, undefined, 2)
+    : formatReport(report, values.only === undefined);
   process.stdout.write(`${output}\n`);
   process.stderr.write(`took ${((performance.now() - start) / 60_000).toFixed(1)} minutes\n`);
 }

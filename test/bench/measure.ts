@@ -1,6 +1,7 @@
 /**
- * Measures a line: its subjects take turns, round after round (ours, bare, ours, bare ...), because a machine's speed
- * changes while it runs; a ratio is the median of the rounds' ratios, each of two measurements made one after the other.
+ * Measures a line: its subjects take turns, round after round (ours, bare; bare, ours; ours, bare ...), because a machine's
+ * speed changes while it runs and what comes second finds the disk as the first one left it; a ratio is the median of the
+ * rounds' ratios, each of two measurements made one after the other.
  */
 import type { Line, Subject } from "./lines.ts";
 import { type Measured, median, percentile, run } from "./load.ts";
@@ -10,7 +11,7 @@ import { type BenchOptions, MIB, type Result } from "./report.ts";
 const LARGE = 64 * MIB;
 
 /**
- * Calls `measure` for each subject in turn, `rounds` times; gives what came of each subject, round by round. Before that
+ * Calls `measure` for each subject in turn, `rounds` times, in every other round from the last to the first; gives what came of each subject, round by round. Before that
  * comes a round that is thrown away, unless `isWarm`: code isn't compiled yet, and caches are empty.
  */
 export async function takeTurns<S, M>(
@@ -23,12 +24,17 @@ export async function takeTurns<S, M>(
   const measured = new Map<S, M[]>(subjects.map((subject) => [subject, []]));
   for (let round = isWarm ? 1 : 0; round <= rounds; round++) {
     progress(`${name}: ${round === 0 ? "warming up" : `round ${round} of ${rounds}`}`);
-    for (const [subject, of] of measured) {
+    for (const [subject, of] of inTurn([...measured], round)) {
       const came = await measure(subject, round === 0 ? seconds / 4 : seconds);
       if (round > 0) of.push(came);
     }
   }
   return measured;
+}
+
+/** What comes in a round (from 1 on; 0 is the one that warms up), in its order: every other one is the other way round. */
+export function inTurn<T>(all: T[], round: number): T[] {
+  return round % 2 === 1 ? all : all.toReversed();
 }
 
 export async function measureLine(

@@ -32,7 +32,7 @@ export async function measureOutage(replication: Replication, options: BenchOpti
   }
   const healed = performance.now();
   await replication.untilArrived(prefix, written);
-  const subject = `${seconds} s cut`;
+  const subject = describeCut(seconds);
   return [
     { line: OUTAGE, subject: `${subject}, objects and delete markers written meanwhile`, value: written, unit: "" },
     {
@@ -42,6 +42,10 @@ export async function measureOutage(replication: Replication, options: BenchOpti
       unit: "s",
     },
   ];
+}
+
+export function describeCut(seconds: number): string {
+  return `${seconds} s cut`;
 }
 
 /** Gives the number of versions that it wrote. */

@@ -3,7 +3,9 @@
  *
  * Cloudflare, 2026, paid plan beyond what it includes: R2 (Standard), D1, Workers, Durable Objects, Queues
  * (https://developers.cloudflare.com/workers/platform/pricing/, https://developers.cloudflare.com/r2/pricing/). A call over
- * a service binding bills no request (https://blog.cloudflare.com/service-bindings-ga).
+ * a service binding bills no request (https://blog.cloudflare.com/service-bindings-ga). What is billed by time is left out,
+ * because a simulator's isn't Cloudflare's: CPU of Workers (0.02 for a million milliseconds) and duration of Durable Objects
+ * (12.50 for a million GB-s, of 128 MB as long as one is awake); and so is what is stored.
  *
  * AWS, S3 Standard in us-east-1, read in November 2026 (https://aws.amazon.com/s3/pricing/ loads its figures by script; they
  * stand in https://c3x.dev/blog/s3-request-fees-explained): PUT, COPY, POST and LIST 0.005 for a thousand, GET and HEAD

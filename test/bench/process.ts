@@ -16,7 +16,7 @@ export function cpuTime(pid: number | undefined): number | undefined {
   return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
 }
 
-export interface Memory {
+interface Memory {
   /** bytes in memory now */
   resident: number;
   /** and at most, since the last `forgetPeak` */

@@ -16,7 +16,7 @@ import { bareCalls, randomBody, S3Calls } from "./calls.ts";
 import { bucketIdOf, type Database } from "./fill.ts";
 import { SOURCE } from "./lines.ts";
 import { type Call, exchange, median, percentile, run, send } from "./load.ts";
-import { takeTurns } from "./measure.ts";
+import { inTurn, takeTurns } from "./measure.ts";
 import { type BenchOptions, type Figure, KIB } from "./report.ts";
 
 export const DESTINATION = "at-vie-1";
@@ -91,17 +91,22 @@ export class Replication {
     const [first = 0, ...others] = sizes.backlogs;
     const drains: number[] = [];
     const singles: number[] = [];
+    const drain = async (count: number, rates: number[]) => rates.push(count / (await this.#drain(count)));
+    const single = async (count: number, rates: number[]) => rates.push(count / (await this.#sendSingly(count)));
+    progress(`${BACKLOG}: warming up`);
+    const few = Math.ceil(first / 4);
+    for (const warm of [single, drain]) await warm(few, []);
     for (let round = 1; round <= rounds; round++) {
       progress(`${BACKLOG}: ${first} objects, round ${round} of ${rounds}`);
-      drains.push(first / (await this.#drain(first)));
-      singles.push(first / (await this.#sendSingly(first)));
+      const both = [() => drain(first, drains), () => single(first, singles)];
+      for (const one of inTurn(both, round)) await one();
     }
     const ratio = median(drains.map((rate, round) => rate / singles[round]!));
-    const single = `one request for each object, ${LANES} at once`;
+    const singly = `one request for each object, ${LANES} at once`;
     const figures: Figure[] = [
       { line: BACKLOG, subject: describeDrain(first), value: median(drains), unit: "/s" },
-      { line: BACKLOG, subject: single, value: median(singles), unit: "/s" },
-      { line: BACKLOG, subject: `${describeDrain(first)}, to ${single}`, value: ratio, unit: "x" },
+      { line: BACKLOG, subject: singly, value: median(singles), unit: "/s" },
+      { line: BACKLOG, subject: `${describeDrain(first)}, to ${singly}`, value: ratio, unit: "x" },
     ];
     for (const count of others) {
       progress(`${BACKLOG}: ${count} objects`);
@@ -118,7 +123,7 @@ export class Replication {
       const came = await this.burst(round === 0 ? Math.ceil(sizes.burst / 4) : sizes.burst);
       if (round > 0) measured.push(came);
     }
-    const name = `${sizes.burst.toLocaleString("en")} x 4 KiB at ${BURST_CLIENTS} clients`;
+    const name = describeBurst(sizes.burst);
     const rate = (seconds: (each: (typeof measured)[number]) => number) =>
       median(measured.map((each) => sizes.burst / seconds(each)));
     return [
@@ -236,6 +241,10 @@ export class Replication {
     });
     return performance.now();
   }
+}
+
+export function describeBurst(count: number): string {
+  return `${count.toLocaleString("en")} x 4 KiB at ${BURST_CLIENTS} clients`;
 }
 
 function describeDrain(count: number): string {

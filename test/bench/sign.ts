@@ -4,7 +4,7 @@
  */
 import { createHash, createHmac } from "node:crypto";
 
-export interface Unsigned {
+interface Unsigned {
   method: string;
   /** `host:port` */
   host: string;

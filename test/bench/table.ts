@@ -10,7 +10,8 @@ interface Row {
   cells: string[];
 }
 
-export function formatReport(report: Report): string {
+/** `isWhole`: everything was asked for, so that an aim whose line isn't there is told, too. */
+export function formatReport(report: Report, isWhole: boolean): string {
   const { results, pages, figures, costs } = report;
   const tables = [
     formatTable(["rate", "p50 ms", "p99 ms", "CPU ms", "to BLOBS", "to D1"], results.map(resultRow)),
@@ -20,13 +21,13 @@ export function formatReport(report: Report): string {
       ["Worker", "calls", "DO", "Queue", "class A", "class B", "rows read", "written", "clock", "$/M", "AWS $/M"],
       costs.map(costRow),
     ),
-    formatAims(report),
+    formatAims(report, isWhole),
   ];
   return tables.filter((table) => table !== "").join("\n\n");
 }
 
 /** Empty without rows. */
-export function formatTable(columns: string[], rows: Row[]): string {
+function formatTable(columns: string[], rows: Row[]): string {
   if (rows.length === 0) return "";
   const blocks = Map.groupBy(rows, ({ line }) => line);
   const texts = rows.map(({ subject, cells }) => [GAP + subject, ...cells]);
@@ -73,12 +74,13 @@ function count(value: number): string {
   return value.toLocaleString("en", { maximumFractionDigits: value >= 100 ? 0 : 2 });
 }
 
-/** Those that weren't measured are left out. */
-function formatAims(report: Report): string {
-  const verdicts = judge(report).filter(({ figure }) => figure !== undefined);
+/** Those that weren't measured are left out, where not everything was asked for. */
+function formatAims(report: Report, isWhole: boolean): string {
+  const verdicts = judge(report).filter(({ figure }) => isWhole || figure !== undefined);
   if (verdicts.length === 0) return "";
   const rows = verdicts.map(({ aim, limit, figure, isMet, worst }): Row => {
-    return { line: "Aims", subject: aim, cells: [limit, figure!, isMet ? "met" : "missed", worst ? `(${worst})` : ""] };
+    const verdict = isMet === undefined ? "not measured" : isMet ? "met" : "missed";
+    return { line: "Aims", subject: aim, cells: [limit, figure ?? "", verdict, worst ? `(${worst})` : ""] };
   });
   const worstWidth = Math.max(...rows.map(({ cells }) => cells[3]!.length));
   for (const { cells } of rows) cells[3] = cells[3]!.padEnd(worstWidth);

@@ -36,7 +36,7 @@ export function noUnits(): Units {
   };
 }
 
-export const UNITS = Object.keys(noUnits()) as (keyof Units)[];
+const UNITS = Object.keys(noUnits()) as (keyof Units)[];
 
 export function addUnits(...all: Units[]): Units {
   const sum = noUnits();

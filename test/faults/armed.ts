@@ -8,6 +8,8 @@ export type How =
   | "fails before"
   /** the call throws, and all was done */
   | "fails after"
+  /** the calls are done, and wait for one another until as many are as `times` says; then they return together */
+  | "gathers"
   /** the Durable Object ends with the call: before anything was done, or after all was */
   | "ends before"
   | "ends after"
@@ -20,7 +22,7 @@ export type How =
   | "is doubled"
   | "is delayed"
   | "is reordered"
-  /** every other call goes to a second instance of the Durable Object */
+  /** every other call goes to a second instance of the Durable Object, and that one alone is a stroke */
   | "alternates"
   /** the zone never answers; it begins an answer that never ends */
   | "hangs"
@@ -57,17 +59,19 @@ export interface Call {
   in: "worker" | "sequencer";
 }
 
-interface Armed extends Fault {
+export interface Armed extends Fault {
   passed: number;
   struck: number;
+  gathered: number;
 }
 
 let armed: Armed[] = [];
 let journal: string[] = [];
+let turns = 0;
 
 /** In the place of all that were armed before; the journal begins anew. */
 export function arm(faults: Fault[]): void {
-  armed = faults.map((fault) => ({ ...fault, passed: 0, struck: 0 }));
+  armed = faults.map((fault) => ({ ...fault, passed: 0, struck: 0, gathered: 0 }));
   journal = [];
 }
 
@@ -81,10 +85,11 @@ export function note(line: string): void {
 }
 
 /** The first armed fault that means this call. It is counted as a stroke. */
-export function strike(call: Call): Fault | undefined {
+export function strike(call: Call): Armed | undefined {
   for (const fault of armed) {
     if (!means(fault, call)) continue;
     if (fault.passed++ < (fault.spares ?? 0)) continue;
+    if (fault.how === "alternates" && turns++ % 2 === 0) continue;
     if (fault.struck >= (fault.times ?? Number.POSITIVE_INFINITY)) continue;
     fault.struck++;
     return fault;

@@ -2,7 +2,7 @@
  * The bindings of a zone, spoilt: each call asks armed.ts whether a fault strikes it. What isn't struck goes through
  * untouched.
  */
-import { type Call, type Fault, note, strike } from "./armed.ts";
+import { type Armed, type Call, note, strike } from "./armed.ts";
 
 /** As workerd says it when the other side of a binding goes away. */
 const LOST = "Network connection lost.";
@@ -10,7 +10,7 @@ const LOST = "Network connection lost.";
 const R2_FAILED = "We encountered an internal error. Please try again. (10001)";
 
 /** Where a binding is called from. */
-export interface Site {
+interface Site {
   in: Call["in"];
   /** of the Durable Object, which some faults end */
   ctx?: DurableObjectState;
@@ -29,13 +29,20 @@ export function spoil(env: Env, site: Site): Env {
 }
 
 /** Does what a fault says in the place of a call, or the call. */
-async function suffer<T>(fault: Fault | undefined, site: Site, call: () => Promise<T>, message = LOST): Promise<T> {
+async function suffer<T>(fault: Armed | undefined, site: Site, call: () => Promise<T>, message = LOST): Promise<T> {
   if (fault?.how === "fails before") throw new Error(message);
   if (fault?.how === "ends before") site.ctx!.abort("ended before the commit");
   const result = await call();
+  if (fault?.how === "gathers") await gather(fault);
   if (fault?.how === "fails after") throw new Error(message);
   if (fault?.how === "ends after") site.ctx!.abort("ended after the commit");
   return result;
+}
+
+/** Each looks for itself: an invocation can't be woken by another one. Two seconds at most. */
+async function gather(fault: Armed): Promise<void> {
+  fault.gathered++;
+  for (let i = 0; i < 1000 && fault.gathered < fault.times!; i++) await scheduler.wait(2);
 }
 
 /** The target with some members replaced. */
@@ -170,13 +177,11 @@ async function deliver(site: Site, send: (delay?: QueueSendOptions) => Promise<u
   for (const sending of before) await sending();
 }
 
-let turn = 0;
-
 function spoilSequencers(sequencers: Env["SEQUENCER"], site: Site): Env["SEQUENCER"] {
   return replacing(sequencers, {
     getByName: (name: string) => {
       const fault = strike({ at: "SEQUENCER.getByName", text: name, in: site.in });
-      return sequencers.getByName(fault?.how === "alternates" && turn++ % 2 ? `${name}~twin` : name);
+      return sequencers.getByName(fault?.how === "alternates" ? `${name}~twin` : name);
     },
   });
 }

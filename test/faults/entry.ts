@@ -3,7 +3,8 @@
  * (armed.ts) in the place of those before and sets its clock `clock` milliseconds ahead; GET tells how often each has
  * struck. It wraps what the real Worker, its Peer and its Sequencer are given; nothing in src knows of it.
  *
- * And as at Cloudflare, an invocation of the queue's consumer may call other Workers 32 times: more throws, and is noted.
+ * And as at Cloudflare, an invocation of the queue's consumer may call other Workers 32 times: more throws. Each
+ * invocation notes how many calls it made: `32 calls`.
  */
 import type { Wake } from "../../src/replication/source.ts";
 import zone, { Peer as PlainPeer, Sequencer as PlainSequencer } from "../../src/zone.ts";
@@ -46,23 +47,26 @@ export class Peer extends PlainPeer {
   }
 }
 
-/** Counts the calls to other zones. */
-function counting(env: Env): Env {
+/** An invocation's environment, which counts the calls to other zones. */
+function counting(env: Env): { env: Env; calls(): number } {
   let calls = 0;
   const count = (peer: PlainPeer): unknown => ({
     serve: async (...parameters: Parameters<PlainPeer["serve"]>) => {
       if (++calls <= MAX_INVOCATIONS) return await peer.serve(...parameters);
-      note("overdrawn");
       throw new Error("Too many Worker invocations.");
     },
   });
   const bindings = Object.entries(env).map(([name, value]) => [name, name.startsWith("PEER_") ? count(value) : value]);
-  return Object.fromEntries(bindings);
+  return { env: Object.fromEntries(bindings), calls: () => calls };
 }
 
 export default {
   async queue(batch, env, execution) {
-    const consume = () => plain.queue!(batch, spoil(counting(env), { in: "worker" }), execution);
+    const consume = async () => {
+      const counted = counting(env);
+      await plain.queue!(batch, spoil(counted.env, { in: "worker" }), execution);
+      note(`${counted.calls()} calls`);
+    };
     const fault = strike({ at: "QUEUE.consume", in: "worker" });
     await Promise.all(fault?.how === "is doubled" ? [consume(), consume()] : [consume()]);
   },

@@ -1,9 +1,11 @@
 /**
  * `npm run kills -- [--kills N] [--seed S]`: kills workerd N times (100) under load of writes, overwrites, deletes,
  * multipart uploads and replication, and reads back all that was acknowledged. Ends with one line; exit code 1 if
- * anything was lost, half written, left PENDING, different at the two ends, or refused.
+ * anything was lost, half written, left PENDING, different at the two ends, doubled, or refused, or if no kill met a
+ * request.
  *
- * The seed gives again which operations come and when the kills do; how far each had come by then is the machine's.
+ * The seed gives each client its operations again, in their order, and the killer its moments: after how many writes, and
+ * how much later. Which request a kill meets, and which version a removal is of, is the machine's.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,8 +15,8 @@ import { startZones } from "../harness.ts";
 import { killUnderLoad } from "./killing.ts";
 
 const { values } = parseArgs({ options: { kills: { type: "string" }, seed: { type: "string" } } });
-const kills = readNumber("kills", values.kills, 100);
-const seed = readNumber("seed", values.seed, Date.now() % 1_000_000);
+const kills = readNumber("kills", values.kills, 100, 1);
+const seed = readNumber("seed", values.seed, Date.now() % 1_000_000, 0);
 
 // Where the harness keeps the bundled Workers, so that a restart needn't bundle them.
 process.env.ZONAL_TEST_BUNDLES = mkdtempSync(join(tmpdir(), "zonal-bundles-"));
@@ -22,20 +24,20 @@ console.log(`seed ${seed}`);
 const zones = await startZones();
 try {
   const verdict = await killUnderLoad(zones, kills, seed, (line) => console.log(line));
-  const { acknowledged, lost, halfWritten, pending, different, refused } = verdict;
-  const wrong = [...lost, ...halfWritten, ...pending, ...different, ...refused];
+  const { acknowledged, interrupted, lost, halfWritten, pending, different, doubled, refused } = verdict;
+  const wrong = [...lost, ...halfWritten, ...pending, ...different, ...doubled, ...refused];
   for (const line of wrong) console.log(line);
   console.log(
-    `${kills} kills, ${acknowledged} acknowledged writes, lost ${lost.length}, half-written ${halfWritten.length}, pending ${pending.length}, different ${different.length}, refused ${refused.length} (seed ${seed})`,
+    `${kills} kills, ${acknowledged} acknowledged writes, interrupted ${interrupted}, lost ${lost.length}, half-written ${halfWritten.length}, pending ${pending.length}, different ${different.length}, doubled ${doubled.length}, refused ${refused.length} (seed ${seed})`,
   );
-  if (wrong.length > 0) process.exitCode = 1;
+  if (wrong.length > 0 || interrupted === 0) process.exitCode = 1;
 } finally {
   await zones.stop();
   rmSync(process.env.ZONAL_TEST_BUNDLES, { recursive: true, force: true });
 }
 
-function readNumber(name: string, text: string | undefined, usual: number): number {
+function readNumber(name: string, text: string | undefined, usual: number, least: number): number {
   if (text === undefined) return usual;
-  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
-  throw new Error(`--${name} must be a number, not ${text}`);
+  if (/^[0-9]{1,9}$/.test(text) && Number(text) >= least) return Number(text);
+  throw new Error(`--${name} must be a whole number from ${least} on, not ${text}`);
 }

@@ -1,20 +1,19 @@
 /**
  * Clients that write, overwrite, delete, delete by version id and upload in parts, at both ends of a two-way link, and
- * keep a ledger of what was acknowledged, for a server that is killed under them. What got no answer may have been done
- * or not; what was answered with a refusal is told, for nothing here is to be refused.
+ * keep a ledger of what was acknowledged, for a server that is killed under them. What got no answer because of the kill
+ * may have been done or not, and is counted as interrupted. Everything else that goes wrong is told: nothing here is to
+ * be refused, and before a kill nothing is to be left without an answer.
  */
-import { createHash } from "node:crypto";
 import {
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
-  GetObjectCommand,
-  ListObjectVersionsCommand,
   PutObjectCommand,
   S3ServiceException,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import type { Place } from "../links.ts";
+import { digest, inLanes, readVersion } from "./inspection.ts";
 
 const MIB = 1024 * 1024;
 /** Keys that all clients share, so that they overwrite each other's objects. */
@@ -45,26 +44,41 @@ export function randomOf(seed: number): () => number {
   };
 }
 
+/** One that sends a request after the other. */
+interface Client {
+  name: string;
+  bucket: string;
+  /** of its own: the order in which answers come must not decide what another one does */
+  random: () => number;
+  bodies: number;
+}
+
 export class Load {
   /** writes that were acknowledged: versions and delete markers made, and versions removed */
   acknowledged = 0;
-  /** answers that no client should have got */
+  /** requests that a kill left without an answer, or with that of a server that was going down */
+  interrupted = 0;
+  /** answers that no client should have got; none before a kill is one too */
   readonly refusals: string[] = [];
   readonly #ledger: Acknowledged[] = [];
-  readonly #random: () => number;
+  readonly #seed: number;
+  readonly #clients: Client[] = [];
   /** by bucket; a server that was restarted is reached by new clients */
   #places = new Map<string, Place>();
   #checked = 0;
-  #isStopped = true;
+  #isKilled = false;
   #running: Promise<unknown> = Promise.resolve();
 
-  constructor(random: () => number) {
-    this.#random = random;
+  constructor(seed: number) {
+    this.#seed = seed;
   }
 
-  /** Whether a version's removal by its id was asked for, and so may have been done, at one end alone. */
-  isRemoving(key: string, versionId: string): boolean {
-    return this.#ledger.some((version) => version.isRemoving && version.key === key && version.versionId === versionId);
+  /** Whether a removal by its id was sent to a bucket, where it then may be missing. */
+  isRemoving(bucket: string, key: string, versionId: string): boolean {
+    return this.#ledger.some(
+      (version) =>
+        version.isRemoving && version.bucket === bucket && version.key === key && version.versionId === versionId,
+    );
   }
 
   /** Where the buckets are to be reached. */
@@ -72,55 +86,76 @@ export class Load {
     this.#places = new Map(places.map((place) => [place.bucket, place]));
   }
 
-  /** Starts so many clients at each place. */
+  /** Starts so many clients at each place: the same ones each time. */
   start(clients: number): void {
-    this.#isStopped = false;
-    const places = [...this.#places.values()];
-    this.#running = Promise.all(places.flatMap((place) => Array.from({ length: clients }, () => this.#work(place))));
+    this.#isKilled = false;
+    if (this.#clients.length === 0) this.#makeClients(clients);
+    this.#running = Promise.all(this.#clients.map((client) => this.#work(client)));
   }
 
-  /** Waits for what is under way. */
-  async stop(): Promise<void> {
-    this.#isStopped = true;
-    await this.#running;
-  }
-
-  async #work(place: Place): Promise<void> {
-    while (!this.#isStopped) {
-      try {
-        await this.#step(place);
-      } catch (error) {
-        if (error instanceof S3ServiceException && error.$metadata.httpStatusCode! < 500) {
-          this.refusals.push(`${error.name} ${error.message}`);
-        }
+  #makeClients(each: number): void {
+    for (const bucket of this.#places.keys()) {
+      for (let i = 0; i < each; i++) {
+        const n = this.#clients.length + 1;
+        this.#clients.push({ name: `client ${n}`, bucket, random: randomOf(this.#seed + 1_000_003 * n), bodies: 0 });
       }
     }
   }
 
-  async #step(place: Place): Promise<void> {
-    const key = `k-${Math.floor(this.#random() * KEYS)}`;
-    const dice = this.#random();
-    if (dice < 0.5) await this.#put(place, key, this.#random() < 0.7 ? 200 : 30_000);
-    else if (dice < 0.65) await this.#delete(place, key);
-    else if (dice < 0.85) await this.#remove(place);
-    else await this.#upload(place, key, this.#random() < 0.05 ? [5 * MIB, 1000] : [20_000]);
+  /** To be called right before the server is killed: what is under way may get no answer now, and nothing more is sent. */
+  expectKill(): void {
+    this.#isKilled = true;
   }
 
-  async #put(place: Place, key: string, size: number): Promise<void> {
-    const Body = this.#bytes(size);
+  /** Waits for what was under way. */
+  async stop(): Promise<void> {
+    await this.#running;
+  }
+
+  async #work(client: Client): Promise<void> {
+    while (!this.#isKilled) {
+      try {
+        await this.#step(client);
+      } catch (error) {
+        this.#noteFailure(error);
+      }
+    }
+  }
+
+  #noteFailure(error: unknown): void {
+    const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+    if (this.#isKilled && (status === undefined || status >= 500)) this.interrupted++;
+    else this.refusals.push(`${status ?? "no answer"}: ${(error as Error).name} ${(error as Error).message}`);
+  }
+
+  async #step(client: Client): Promise<void> {
+    const { random } = client;
+    const key = `k-${Math.floor(random() * KEYS)}`;
+    const dice = random();
+    if (dice < 0.5) await this.#put(client, key, random() < 0.7 ? 200 : 30_000);
+    else if (dice < 0.65) await this.#delete(client, key);
+    else if (dice < 0.85) await this.#remove(client);
+    else await this.#upload(client, key, random() < 0.05 ? [5 * MIB, 1000] : [20_000]);
+  }
+
+  async #put(client: Client, key: string, size: number): Promise<void> {
+    const place = this.#places.get(client.bucket)!;
+    const Body = makeBody(client, size);
     const command = new PutObjectCommand({ Bucket: place.bucket, Key: key, Body });
     this.#note(place, key, await place.client.send(command), Body);
   }
 
-  async #delete(place: Place, key: string): Promise<void> {
+  async #delete({ bucket }: Client, key: string): Promise<void> {
+    const place = this.#places.get(bucket)!;
     this.#note(place, key, await place.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key: key })));
   }
 
-  /** Removes one of the last versions: some have travelled by then, others haven't. */
-  async #remove(place: Place): Promise<void> {
+  /** Removes one of the last versions, where it was written: some have travelled by then, others haven't. */
+  async #remove(client: Client): Promise<void> {
+    const place = this.#places.get(client.bucket)!;
     const recent = this.#ledger.slice(-60).filter((version) => version.bucket === place.bucket && !version.isRemoving);
-    const version = recent[Math.floor(this.#random() * recent.length)];
-    if (!version) return await this.#put(place, "k-0", 200);
+    const version = recent[Math.floor(client.random() * recent.length)];
+    if (!version) return await this.#put(client, "k-0", 200);
     version.isRemoving = true;
     const { key, versionId } = version;
     await place.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key: key, VersionId: versionId }));
@@ -128,24 +163,20 @@ export class Load {
     this.acknowledged++;
   }
 
-  async #upload(place: Place, key: string, sizes: number[]): Promise<void> {
-    const { client, bucket } = place;
-    const object = { Bucket: bucket, Key: key };
-    const { UploadId } = await client.send(new CreateMultipartUploadCommand(object));
-    const bodies = sizes.map((size) => this.#bytes(size));
+  async #upload(client: Client, key: string, sizes: number[]): Promise<void> {
+    const place = this.#places.get(client.bucket)!;
+    const object = { Bucket: place.bucket, Key: key };
+    const { UploadId } = await place.client.send(new CreateMultipartUploadCommand(object));
+    const bodies = sizes.map((size) => makeBody(client, size));
     const Parts = [];
     for (const [i, Body] of bodies.entries()) {
       const part = { ...object, UploadId, PartNumber: i + 1 };
-      const { ETag } = await client.send(new UploadPartCommand({ ...part, Body }));
+      const { ETag } = await place.client.send(new UploadPartCommand({ ...part, Body }));
       Parts.push({ PartNumber: i + 1, ETag });
     }
     const complete = new CompleteMultipartUploadCommand({ ...object, UploadId, MultipartUpload: { Parts } });
-    const answer = await client.send(complete);
+    const answer = await place.client.send(complete);
     this.#note(place, key, answer, Buffer.concat(bodies));
-  }
-
-  #bytes(size: number): Buffer {
-    return Buffer.alloc(size, `${this.#random()} `);
   }
 
   #note({ bucket }: Place, key: string, { VersionId: versionId }: { VersionId?: string }, body?: Buffer): void {
@@ -173,93 +204,7 @@ export class Load {
   }
 }
 
-/** What a bucket has: `key versionId`; which of it isn't whole, and which neither COMPLETED nor a REPLICA. */
-export interface Inspection {
-  versions: { key: string; versionId: string }[];
-  halfWritten: string[];
-  pending: string[];
-}
-
-/** Reads every version that a bucket lists. */
-export async function inspect(place: Place): Promise<Inspection> {
-  const listed = await listVersions(place);
-  const halfWritten: string[] = [];
-  const pending: string[] = [];
-  await inLanes(listed, 12, async ({ key, versionId, size, etag }) => {
-    const name = `${place.bucket} ${key} ${versionId}`;
-    const read = await readVersion(place, key, versionId);
-    const isMarker = etag === undefined;
-    if (read === "absent" || (read === "marker") !== isMarker) halfWritten.push(`${name} is listed and isn't there`);
-    else if (read !== "marker") {
-      const isWhole = read.size === size && read.etag === etag && (etag.includes("-") || etag === `"${read.md5}"`);
-      if (!isWhole) halfWritten.push(`${name} is listed with ${size} bytes, ${etag}: it has ${read.size}, ${read.md5}`);
-      if (read.status !== "COMPLETED" && read.status !== "REPLICA") pending.push(`${name} is ${read.status}`);
-    }
-  });
-  return { versions: listed, halfWritten, pending };
-}
-
-interface Read {
-  size: number;
-  etag: string;
-  md5: string;
-  sha256: string;
-  status: string | undefined;
-}
-
-async function readVersion(
-  { client, bucket }: Place,
-  key: string,
-  versionId: string,
-): Promise<Read | "absent" | "marker"> {
-  try {
-    const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key, VersionId: versionId }));
-    const bytes = await answer.Body!.transformToByteArray();
-    const md5 = createHash("md5").update(bytes).digest("hex");
-    return { size: bytes.length, etag: answer.ETag!, md5, sha256: digest(bytes), status: answer.ReplicationStatus };
-  } catch (error) {
-    const { name } = error as Error;
-    if (name === "NoSuchVersion") return "absent";
-    if (name === "MethodNotAllowed") return "marker";
-    throw error;
-  }
-}
-
-interface Listed {
-  key: string;
-  versionId: string;
-  size: number;
-  /** undefined for a delete marker */
-  etag: string | undefined;
-}
-
-async function listVersions({ client, bucket }: Place): Promise<Listed[]> {
-  const found: Listed[] = [];
-  let marker: { KeyMarker?: string; VersionIdMarker?: string } = {};
-  for (;;) {
-    const page = await client.send(new ListObjectVersionsCommand({ Bucket: bucket, ...marker }));
-    for (const { Key, VersionId, Size, ETag } of page.Versions ?? []) {
-      found.push({ key: Key!, versionId: VersionId!, size: Size!, etag: ETag });
-    }
-    for (const { Key, VersionId } of page.DeleteMarkers ?? []) {
-      found.push({ key: Key!, versionId: VersionId!, size: 0, etag: undefined });
-    }
-    if (!page.IsTruncated) return found;
-    marker = { KeyMarker: page.NextKeyMarker, VersionIdMarker: page.NextVersionIdMarker };
-  }
-}
-
-/** Does something with each item, so many at once; gives the results in their order. */
-async function inLanes<T, R>(items: T[], lanes: number, work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  const entries = items.entries();
-  const lane = async () => {
-    for (const [i, item] of entries) results[i] = await work(item);
-  };
-  await Promise.all(Array.from({ length: lanes }, lane));
-  return results;
-}
-
-function digest(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+/** Unlike every other body of the run, so that bytes which are there twice are one write that was done twice. */
+function makeBody(client: Client, size: number): Buffer {
+  return Buffer.alloc(size, `${client.name}, body ${++client.bodies}; `);
 }

@@ -58,9 +58,10 @@ it("a destination that is down leaves versions PENDING, delays no client, and ha
 it("a version that alone fails again and again backs off alone and holds up none of the others", async () => {
   await spoil({ how: "answers", status: 500, naming: "poisoned-key" });
   await Promise.all(Array.from({ length: 30 }, (_, i) => put(i === 7 ? "poisoned-key" : `k-${i}`)));
+  await until(async () => (await report(zones, "at-vie-1")).strokes[0]! > 0);
   await until(async () => (await allVersions(follower)).length === 29);
   expect(await statusOf(leader, "poisoned-key")).toBe("PENDING");
-  expect(await statusOf(leader, "k-8")).toBe("COMPLETED");
+  await until(async () => (await statusOf(leader, "k-8")) === "COMPLETED");
   await heal(zones);
   await until(async () => (await statusOf(leader, "poisoned-key")) === "COMPLETED");
 }, 60_000);
@@ -140,5 +141,9 @@ it("several busy links of a zone share what one invocation may call, and none is
   for (const source of sources) {
     await until(async () => (await statusOf(source, "k-11")) === "COMPLETED", { deadline: 30_000 });
   }
-  expect((await report(zones, "ch-dk-2")).journal).not.toContain("overdrawn");
+  const { journal } = await report(zones, "ch-dk-2");
+  const most = Math.max(...journal.map((line) => Number(/^(\d+) calls$/.exec(line)?.[1] ?? 0)));
+  // Many enough that a budget for each link would have been overdrawn.
+  expect(most).toBeGreaterThan(16);
+  expect(most).toBeLessThanOrEqual(32);
 }, 90_000);

@@ -8,13 +8,15 @@ import {
   PutObjectTaggingCommand,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { startZones, until, type Zones } from "../harness.ts";
 import { allVersions, link, type Place, statusOf, versionedBucket } from "../links.ts";
+import type { Fault } from "./armed.ts";
 import { arm, completions, ENTRY, expectStruck, seen } from "./arming.ts";
 
 const ZONE = "ch-dk-2";
 const CLIENTS = 64;
+const TWINS: Fault[] = [{ at: "SEQUENCER.getByName", how: "alternates" }];
 
 let zones: Zones;
 let place: Place;
@@ -24,8 +26,10 @@ beforeAll(async () => {
 afterAll(() => zones?.stop());
 beforeEach(async () => {
   place = await versionedBucket(zones, ZONE);
-  await arm(zones, ZONE, [{ at: "SEQUENCER.getByName", how: "alternates" }]);
+  await arm(zones, ZONE, TWINS);
 });
+// Each test has led something to the second instance.
+afterEach(() => expectStruck(zones, ZONE));
 
 const put = (Body: string, options: object = {}, Key = "k") =>
   place.client.send(new PutObjectCommand({ Bucket: place.bucket, Key, Body, ...options }));
@@ -44,7 +48,6 @@ async function body(): Promise<string> {
 describe("two instances of one Sequencer at once", () => {
   it("let exactly one of 64 PUTs with If-None-Match win: its client sees 200, the others 412 PreconditionFailed", async () => {
     const answers = await all((i) => seen(put(`${i}`, { IfNoneMatch: "*" })));
-    await expectStruck(zones, ZONE);
     expect(count(answers)).toEqual({ "200": 1, "412 PreconditionFailed": CLIENTS - 1 });
     expect(await allVersions(place)).toHaveLength(1);
     expect(await body()).toBe(`${answers.indexOf("200")}`);
@@ -59,7 +62,6 @@ describe("two instances of one Sequencer at once", () => {
       return await seen(place.client.send(new PutObjectTaggingCommand(request)));
     });
     expect(count(answers)).toEqual({ "200": CLIENTS });
-    await expectStruck(zones, ZONE);
     const index = await zones.d1(ZONE);
     const of = "FROM versions WHERE bucket_id = (SELECT bucket_id FROM buckets WHERE name = ?1)";
     const { results } = await index.prepare(`SELECT tags, tags_requests ${of}`).bind(place.bucket).all();
@@ -95,10 +97,9 @@ describe("two instances of one Sequencer at once", () => {
   });
 
   it("give ids that increase also where one has given ids of a clock that was 5 minutes ahead: the client's last PUT is the object", async () => {
-    const faults = [{ at: "SEQUENCER.getByName", how: "alternates" } as const];
-    await arm(zones, ZONE, faults, 5 * 60_000);
+    await arm(zones, ZONE, TWINS, 5 * 60_000);
     const ids = [(await put("ahead")).VersionId!];
-    await arm(zones, ZONE, faults);
+    await arm(zones, ZONE, TWINS);
     for (const each of ["1", "2", "3"]) ids.push((await put(each)).VersionId!);
     expect(ids).toEqual([...ids].sort());
     expect(await body()).toBe("3");
@@ -125,9 +126,13 @@ describe("two instances of one Sequencer at once", () => {
     const part = new UploadPartCommand({ ...upload, UploadId, PartNumber: 1, Body: "part" });
     const { ETag } = await place.client.send(part);
     const complete = { ...upload, UploadId, MultipartUpload: { Parts: [{ PartNumber: 1, ETag }] } };
+    // All have seen the upload open, and read its parts, before the first of them commits.
+    const gathering: Fault = { at: "INDEX.all", naming: "FROM parts", how: "gathers", times: 8 };
+    await arm(zones, ZONE, [...TWINS, gathering]);
     const answers = await Promise.all(
       Array.from({ length: 8 }, () => place.client.send(new CompleteMultipartUploadCommand(complete))),
     );
+    await expectStruck(zones, ZONE, 4, 8);
     expect(new Set(answers.map(({ VersionId }) => VersionId)).size).toBe(1);
     expect(await allVersions(place)).toHaveLength(1);
     expect(await body()).toBe("part");
@@ -147,6 +152,7 @@ describe("two instances of one Sequencer at once", () => {
   it("drain one link twice at once: the client sees COMPLETED, and each version is counted once and there once", async () => {
     const destination = await versionedBucket(zones, "at-vie-1");
     await link(zones, place, destination);
+    await arm(zones, ZONE, [...TWINS, { at: "QUEUE.consume", how: "is doubled" }]);
     await all((i) => put(`${i}`, {}, `k-${i}`));
     await until(async () => (await completions(zones, place, destination)) === CLIENTS);
     expect(await statusOf(place, "k-63")).toBe("COMPLETED");
