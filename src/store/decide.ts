@@ -101,6 +101,10 @@ export function needsState(operation: Operation): boolean {
   return (operation.kind === "put" || operation.kind === "delete") && hasConditions(operation.conditions);
 }
 
+export function isCompletion(operation: Operation): boolean {
+  return "completion" in operation && operation.completion !== undefined;
+}
+
 /** Changes a version that may be there, or brings such a change along. */
 export function isEdit(operation: Operation): boolean {
   return operation.kind === "edit" || (operation.kind === "merge" && operation.version.tagsChange !== null);

@@ -21,6 +21,7 @@ import { type Committed, commitPlan, nameOf } from "./commit.ts";
 import {
   CURRENT,
   decide,
+  isCompletion,
   isEdit,
   isSameReplica,
   type Known,
@@ -35,6 +36,7 @@ import { Leases } from "./leases.ts";
 import { GroupedReads } from "./reads.ts";
 import { findDone } from "./repeats.ts";
 import {
+  clockIds,
   type KeyState,
   readCurrent,
   readGreatestRemoved,
@@ -67,6 +69,8 @@ const GROUP_EDITS = 100;
 const ROW_BYTES = 500;
 /** Times that a group is decided again before its operations are given back as OperationAborted. */
 const MAX_ROUNDS = 32;
+/** Of a completed upload: its guard mostly falls for good. */
+const COMPLETION_ROUNDS = 4;
 /** Milliseconds of ids reserved ahead in storage. */
 const RESERVE_MS = 1000;
 
@@ -155,7 +159,7 @@ export class Sequencer extends DurableObject<Env> {
     let edits = 0;
     for (const waiting of this.#waiting) {
       const { operation } = waiting;
-      const isAlone = "completion" in operation && operation.completion !== undefined;
+      const isAlone = isCompletion(operation);
       const keepsApart = ["remove", "delete", "edit"].includes(operation.kind);
       const meets = keys.get(operation.key);
       if (group.length > 0 && (isAlone || bytes + waiting.bytes > GROUP_BYTES)) break;
@@ -172,8 +176,9 @@ export class Sequencer extends DurableObject<Env> {
 
   async #process(place: Slot, group: Waiting[]): Promise<void> {
     let open = group;
+    const most = group.some(({ operation }) => isCompletion(operation)) ? COMPLETION_ROUNDS : MAX_ROUNDS;
     for (let round = 0; open.length > 0; round++) {
-      if (round === MAX_ROUNDS) throw new S3Error("OperationAborted");
+      if (round === most) throw new S3Error("OperationAborted");
       open = await this.#round(place, open, round > 0);
     }
   }
@@ -376,11 +381,6 @@ export class Sequencer extends DurableObject<Env> {
       if (this.#leases.wake(linkId)) this.ctx.waitUntil(this.env.REPLICATION.send({ linkId, slot: place.slot }));
     }
   }
-}
-
-/** What a replica brings of its source's clock. */
-function clockIds({ versionId, tagsChange }: Version): string[] {
-  return tagsChange === null ? [versionId] : [versionId, tagsChange];
 }
 
 function judgeAbsent(version: Version, found: Version | undefined, isRemoved: boolean, bucket: Bucket): Settled {

@@ -6,7 +6,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { S3Error } from "../errors.ts";
 import { type Body, dropBody, storeSegment } from "./bodies.ts";
 import { getBucket } from "./buckets.ts";
-import type { Completion, WriteConditions } from "./decide.ts";
+import type { Completion, Draft, WriteConditions } from "./decide.ts";
 import { boundsOf, commonPrefixOf, type ListPage, type ListQuery } from "./listing.ts";
 import { type Place, type Written, written } from "./objects.ts";
 import { commitOne } from "./slots.ts";
@@ -296,26 +296,35 @@ export async function completeUpload(
   const upload = await findUpload(env, place, key, uploadId);
   if (upload?.state === "completed" && upload.partsDigest === partsDigest) return await answerAgain(env, upload);
   if (upload?.state !== "open") throw new S3Error("NoSuchUpload");
-  const rows = pickParts(await readParts(env, upload, { after: 0, limit: 10_000 }), named);
-  const parts = rows.map(partFromRow);
-  const size = parts.reduce((sum, part) => sum + part.size, 0);
-  if (size > MAX_OBJECT_BYTES) throw new S3Error("EntityTooLarge");
-  const { headers, metadata, tags } = upload;
-  const checksum = options.summarize?.(upload, parts) ?? null;
-  const draft = { headers, metadata, tags, size, etag: multipartEtag(parts), storage: "segments" as const, checksum };
-  const completion = completionOf(uploadId, rows, partsDigest);
-  const { conditions } = options;
   try {
+    const rows = pickParts(await readParts(env, upload, { after: 0, limit: 10_000 }), named);
+    const draft = draftOf(upload, rows.map(partFromRow), options.summarize);
+    const completion = completionOf(uploadId, rows, partsDigest);
+    const { conditions } = options;
     return written(
       await commitOne(env, place, { kind: "put", key, requestId: randomUUID(), draft, completion, conditions }),
     );
   } catch (error) {
-    // The guard fell for good: another Complete or an Abort was there first, or a part was replaced under it.
-    if (!(error instanceof S3Error) || error.code !== "OperationAborted") throw error;
+    // Another Complete or an Abort was there first, or a part was replaced under it: the guard fell for good, or the
+    // parts were gone before.
+    if (!(error instanceof S3Error) || !["OperationAborted", "InvalidPart"].includes(error.code)) throw error;
     const now = await findUpload(env, place, key, uploadId);
     if (now?.state === "completed" && now.partsDigest === partsDigest) return await answerAgain(env, now);
     throw now?.state === "open" ? error : new S3Error("NoSuchUpload");
   }
+}
+
+/** The version that parts make. Throws EntityTooLarge. */
+function draftOf(
+  upload: Upload,
+  parts: Part[],
+  summarize: ((upload: Upload, parts: Part[]) => Checksum | null) | undefined,
+): Draft {
+  const size = parts.reduce((sum, part) => sum + part.size, 0);
+  if (size > MAX_OBJECT_BYTES) throw new S3Error("EntityTooLarge");
+  const { headers, metadata, tags } = upload;
+  const checksum = summarize?.(upload, parts) ?? null;
+  return { headers, metadata, tags, size, etag: multipartEtag(parts), storage: "segments", checksum };
 }
 
 /** A completion that names just these rows. */

@@ -97,6 +97,11 @@ export function tagsClock(version: Pick<Version, "versionId" | "tagsChange">): s
   return version.tagsChange ?? version.versionId;
 }
 
+/** What a replica brings of its source's clock. */
+export function clockIds({ versionId, tagsChange }: Pick<Version, "versionId" | "tagsChange">): string[] {
+  return tagsChange === null ? [versionId] : [versionId, tagsChange];
+}
+
 /** The Sequencer slot that orders a key: FNV-1a of its UTF-8, modulo the bucket's slots. */
 export function slotOf(key: string, slots: number): number {
   if (slots === 1) return 0;

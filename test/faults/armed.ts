@@ -10,6 +10,8 @@ export type How =
   | "fails after"
   /** the calls are done, and wait for one another until as many are as `times` says; then they return together */
   | "gathers"
+  /** the call begins half a second late */
+  | "waits"
   /** the Durable Object ends with the call: before anything was done, or after all was */
   | "ends before"
   | "ends after"

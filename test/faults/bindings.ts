@@ -6,6 +6,8 @@ import { type Armed, type Call, note, strike } from "./armed.ts";
 
 /** As workerd says it when the other side of a binding goes away. */
 const LOST = "Network connection lost.";
+/** Long enough for another request to come first. */
+const WAIT_MS = 500;
 /** As R2 says it. */
 const R2_FAILED = "We encountered an internal error. Please try again. (10001)";
 
@@ -32,6 +34,7 @@ export function spoil(env: Env, site: Site): Env {
 async function suffer<T>(fault: Armed | undefined, site: Site, call: () => Promise<T>, message = LOST): Promise<T> {
   if (fault?.how === "fails before") throw new Error(message);
   if (fault?.how === "ends before") site.ctx!.abort("ended before the commit");
+  if (fault?.how === "waits") await scheduler.wait(WAIT_MS);
   const result = await call();
   if (fault?.how === "gathers") await gather(fault);
   if (fault?.how === "fails after") throw new Error(message);

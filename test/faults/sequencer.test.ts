@@ -1,9 +1,12 @@
 import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   GetObjectTaggingCommand,
   PutObjectCommand,
   PutObjectTaggingCommand,
+  UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startZones, type Zones } from "../harness.ts";
@@ -45,6 +48,18 @@ describe.each(["ends before", "ends after", "lands late"] as const)(
     });
   },
 );
+
+it("a CompleteMultipartUpload that finds its parts gone, because a repeat of it came first, answers as that did", async () => {
+  const { client, bucket } = await versionedBucket(zones, "ch-dk-2");
+  const upload = { Bucket: bucket, Key: "k" };
+  const { UploadId } = await client.send(new CreateMultipartUploadCommand(upload));
+  const { ETag } = await client.send(new UploadPartCommand({ ...upload, UploadId, PartNumber: 1, Body: "part" }));
+  const complete = { ...upload, UploadId, MultipartUpload: { Parts: [{ PartNumber: 1, ETag }] } };
+  await arm(zones, "ch-dk-2", [{ at: "INDEX.all", naming: "FROM parts", how: "waits", spares: 1, times: 1 }]);
+  const answers = await Promise.all([1, 2].map(() => client.send(new CompleteMultipartUploadCommand(complete))));
+  await expectStruck(zones, "ch-dk-2", 1);
+  expect(answers[0]!.VersionId).toBe(answers[1]!.VersionId);
+});
 
 describe.each(["fails before", "hangs"] as const)("reads that are put together, where that %s", (how) => {
   it("go to the database one by one, and each client sees its object", async () => {
