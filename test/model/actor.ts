@@ -7,7 +7,10 @@
 import { createHash } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Answer, Client } from "./client.ts";
-import type { Condition, End, Kind, Listed, Operation, Seen } from "./history.ts";
+import type { Condition, End, Final, Kind, Listed, Operation, Seen } from "./history.ts";
+
+/** More than any bucket here has. */
+const MAX_PAGES = 200;
 
 export class Actor {
   readonly end: End;
@@ -42,19 +45,9 @@ export class Actor {
     const objects = keys.map((key) => `<Object><Key>${key}</Key></Object>`);
     const body = Buffer.from(`<Delete>${objects.join("")}</Delete>`);
     const answer = await this.#client.send("POST", `/${this.bucket}`, { query: "delete=", body });
-    const results = Array.from(
-      answer.body.toString().matchAll(/<(Deleted|Error)>(.*?)<\/\1>/gs),
-      ([, , result]) => result!,
-    );
-    return operations.map((operation, i) => {
-      const result = results[i] ?? "";
-      finish(operation, answer);
-      operation.versionId = element(result, "DeleteMarkerVersionId");
-      operation.code ??= element(result, "Code");
-      // A key's own error says no more than that of a request: what was done isn't known.
-      if (operation.code !== undefined && operation.result === "ok") operation.result = "unknown";
-      return operation;
-    });
+    const results = Array.from(answer.body.toString().matchAll(/<(Deleted|Error)>(.*?)<\/\1>/gs));
+    const byKey = new Map(results.map(([, , result]) => [element(result!, "Key"), result!]));
+    return operations.map((operation) => finishOne(finish(operation, answer), byKey.get(operation.key)));
   }
 
   async remove(key: string, versionId: string): Promise<Operation> {
@@ -101,10 +94,10 @@ export class Actor {
   /** Copies a version of a bucket, the current one if none is named. */
   async copy(
     key: string,
-    source: { bucket: string; key: string; versionId?: string; content?: string },
+    source: { end: End; bucket: string; key: string; versionId?: string; content?: string },
     condition?: Condition,
   ): Promise<Operation> {
-    const operation = this.#begin("copy", key, { condition, content: source.content });
+    const operation = this.#begin("copy", key, { condition, content: source.content, source: namedBy(source) });
     const version = source.versionId ? `?versionId=${source.versionId}` : "";
     const headers = {
       "x-amz-copy-source": `/${source.bucket}/${source.key}${version}`,
@@ -173,6 +166,36 @@ export class Actor {
     return operation;
   }
 
+  /** Both listings, two entries a page. */
+  async walk(): Promise<Final["walked"]> {
+    const versions = await this.#pages("versions=", (page) => [
+      ["key-marker", element(page, "NextKeyMarker")],
+      ["version-id-marker", element(page, "NextVersionIdMarker")],
+    ]);
+    const objects = await this.#pages("list-type=2", (page) => [
+      ["continuation-token", element(page, "NextContinuationToken")],
+    ]);
+    return { versions: versions.flatMap(readVersions), objects: objects.flatMap(readObjects) };
+  }
+
+  /** `nextOf` gives the parameters that the next page is asked by, undefined after the last one. */
+  async #pages(
+    query: string,
+    nextOf: (page: string) => [name: string, value: string | undefined][],
+  ): Promise<string[]> {
+    const pages: string[] = [];
+    for (let next: string[] = []; ; ) {
+      const parameters = [query, "max-keys=2", ...next].sort().join("&");
+      const answer = await this.#client.send("GET", `/${this.bucket}`, { query: parameters });
+      if (answer.status !== 200) throw new Error(`${this.bucket}?${parameters}: ${answer.status} ${answer.body}`);
+      const page = answer.body.toString();
+      pages.push(page);
+      next = nextOf(page).flatMap(([name, value]) => (value ? [`${name}=${encodeURIComponent(value)}`] : []));
+      if (next.length === 0) return pages;
+      if (pages.length > MAX_PAGES) throw new Error(`${this.bucket}?${query}: it has no last page`);
+    }
+  }
+
   async listUploads(): Promise<string[]> {
     const answer = await this.#client.send("GET", `/${this.bucket}`, { query: "uploads=" });
     if (answer.status !== 200) throw new Error(`the uploads of ${this.bucket}: ${answer.status}`);
@@ -212,6 +235,10 @@ function multipartEtag(etags: string[]): string {
   return `${md5(Buffer.from(etags.join(""), "hex"))}-${etags.length}`;
 }
 
+function namedBy({ end, key, versionId }: NonNullable<Operation["source"]>): Operation["source"] {
+  return { end, key, versionId };
+}
+
 function writerHeader({ id }: Operation): Record<string, string> {
   return { "x-amz-meta-writer": id };
 }
@@ -236,6 +263,16 @@ function finish(operation: Operation, answer: Answer): Operation {
   operation.code = element(document, "Code");
   const isRefused = answer.status >= 300 && answer.status < 500 && !UNCERTAIN.includes(operation.code ?? "");
   operation.result = answer.status >= 200 && answer.status < 300 ? "ok" : isRefused ? "refused" : "unknown";
+  return operation;
+}
+
+/** A key's own result in the answer of DeleteObjects. */
+function finishOne(operation: Operation, result: string | undefined): Operation {
+  if (operation.result !== "ok") return operation;
+  operation.versionId = element(result ?? "", "DeleteMarkerVersionId");
+  operation.code = result === undefined ? "no result" : element(result, "Code");
+  // A key's own error says no more than that of a request: what was done isn't known.
+  if (operation.code !== undefined) operation.result = "unknown";
   return operation;
 }
 

@@ -1,12 +1,15 @@
 /** All checks of a history, and what is wrong with it in words. */
+import { checkAnswers } from "./answers.ts";
 import { checkEqual, checkListings, checkSettled, checkStatuses, checkUploads } from "./ends.ts";
 import { Facts, nameOf } from "./facts.ts";
 import { type End, type History, isVersioned, type Operation, type Violation } from "./history.ts";
+import { checkNulls } from "./nulls.ts";
 import { checkRegister } from "./register.ts";
 import { checkStack } from "./stack.ts";
 import { checkAcknowledged, checkOnce, checkOrder, checkReads, checkRemoved, checkTags } from "./versions.ts";
 
 const CHECKS = [
+  checkAnswers,
   checkAcknowledged,
   checkReads,
   checkOnce,
@@ -18,6 +21,7 @@ const CHECKS = [
   checkEqual,
   checkListings,
   checkUploads,
+  checkNulls,
 ];
 
 export interface Checked {

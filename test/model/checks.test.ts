@@ -1,29 +1,31 @@
 /** The checks, on histories made by hand: one that holds, and for each check those that must not. */
 import { describe, expect, it } from "vitest";
 import { check } from "./check.ts";
-import { both, contentOf, historyOf, idOf, marker, type Said, stands } from "./fixture.ts";
-import { type FinalVersion, type History, NULL } from "./history.ts";
+import {
+  both,
+  broken,
+  contentOf,
+  found,
+  historyOf,
+  idOf,
+  marker,
+  none,
+  older,
+  one,
+  put,
+  type Said,
+  stands,
+  two,
+  V1,
+  V2,
+  V3,
+} from "./fixture.ts";
+import { type FinalVersion, NULL } from "./history.ts";
 
-const V1 = idOf(1000);
-const V2 = idOf(2000);
-const V3 = idOf(3000);
-const older = { isLatest: false };
-const put = (id: string, more: Partial<Said> = {}): Said => ({ kind: "put", id, ...more });
-const found = (writer: string, versionId: string) => {
-  return { versionId, isMarker: false, writer, content: contentOf(writer), etag: contentOf(writer) };
-};
 const listed = (...entries: [writer: string, versionId: string][]) =>
   entries.map(([writer, versionId], i) => {
     return { key: "k", versionId, isMarker: false, isLatest: i === 0, etag: contentOf(writer) };
   });
-const one = both((end) => [stands("a", V1, end)]);
-const two = both((end) => [stands("b", V2, end), stands("a", V1, end, older)]);
-const none: [FinalVersion[], FinalVersion[]] = [[], []];
-
-/** Names of the checks that find something. */
-function broken(history: History): string[] {
-  return [...new Set(check(history).violations.map((violation) => violation.check))].sort();
-}
 
 describe("a history that holds", () => {
   it("has reads of what was written, in an order", () => {

@@ -8,9 +8,15 @@ export function holds(condition: Condition | undefined, etag: string | undefined
 }
 
 /** Whether it was refused for its condition, and for nothing else: a copy's source may be missing too. */
-export function isRefusedCondition({ result, kind, code, condition }: Operation): boolean {
-  if (result !== "refused" || !condition) return false;
-  return code === "PreconditionFailed" || (code === "NoSuchKey" && kind !== "copy");
+export function isRefusedCondition(operation: Operation): boolean {
+  const { result, kind, code } = operation;
+  return result === "refused" && isOfCondition(operation) && !(kind === "copy" && code === "NoSuchKey");
+}
+
+/** Whether its code is one that a condition can be refused with. */
+export function isOfCondition({ code, condition }: Operation): boolean {
+  if (!condition) return false;
+  return code === "PreconditionFailed" || (code === "NoSuchKey" && "ifMatch" in condition);
 }
 
 /** Whether it was rightly refused, and in the right words: If-Match is NoSuchKey where there is no object. */

@@ -1,6 +1,6 @@
 /** What must be true after quiet: nothing left to travel, statuses that say so, both ends alike, each in itself in order. */
 import { type Facts, nameOf } from "./facts.ts";
-import { type End, type FinalVersion, type Listed, NULL, other, type Violation } from "./history.ts";
+import { type End, type FinalVersion, type Listed, NULL, type Operation, other, type Violation } from "./history.ts";
 import { finalOf, wrong } from "./versions.ts";
 
 const ENDS: End[] = [0, 1];
@@ -42,7 +42,7 @@ export function checkStatuses(facts: Facts): Violation[] {
   );
 }
 
-/** Each version of a source is at the other end too, the same in all that travels, unless either end removed it. */
+/** Each version of a source is at the other end too, the same in all that travels, unless that end removed it. */
 export function checkEqual(facts: Facts): Violation[] {
   return sources(facts).flatMap((source) =>
     facts.history.finals[source].versions.flatMap((version) => {
@@ -50,7 +50,7 @@ export function checkEqual(facts: Facts): Violation[] {
       if (known.bornAt !== source && facts.history.shape !== "two-way") return [];
       const twin = finalOf(facts.history, other(source), version);
       if (!twin) {
-        const isRemoved = facts.removals(version).length > 0;
+        const isRemoved = facts.removals(version, other(source)).length > 0;
         return isRemoved ? [] : [wrong("equal", version, `it isn't at end ${other(source)}`, source)];
       }
       const [one, two] = [factsOf(version), factsOf(twin)];
@@ -73,6 +73,8 @@ export function checkListings(facts: Facts): Violation[] {
   ];
   return [
     ...all.flatMap(({ end, listed }) => checkListing(end, listed)),
+    ...facts.history.operations.flatMap((operation) => checkKeys(facts, operation)),
+    ...ENDS.flatMap((end) => checkWalk(facts, end)),
     ...ENDS.flatMap((end) => checkObjects(facts, end)),
   ];
 }
@@ -85,6 +87,32 @@ function checkListing(end: End, listed: Listed[]): Violation[] {
     if (isInOrder && version.isLatest === isFirst) return [];
     const message = isInOrder ? `IsLatest is ${version.isLatest}` : "it is listed out of order";
     return [wrong("listings", { key: version.key, versionId: version.versionId! }, message, end)];
+  });
+}
+
+/** A listing of current objects: keys that somebody wrote, in order, none twice. */
+function checkKeys({ writes }: Facts, { kind, end, listed = [] }: Operation): Violation[] {
+  if (kind !== "list") return [];
+  const known = new Set(writes.values().map(({ key }) => key));
+  return listed.flatMap(({ key }, i) => {
+    if (known.has(key) && (i === 0 || listed[i - 1]!.key < key)) return [];
+    const message = known.has(key) ? "it is listed out of order, or twice" : "it is listed, and nobody wrote it";
+    return [wrong("listings", { key, versionId: "the object" }, message, end)];
+  });
+}
+
+/** Page by page a bucket shows what it shows at once. */
+function checkWalk({ history }: Facts, end: End): Violation[] {
+  const { versions, objects, walked } = history.finals[end];
+  const describe = (listed: Listed[]) =>
+    listed.map(({ key, versionId, isLatest, etag }) => [key, versionId, isLatest && "latest", etag].join(" ")).join();
+  const pairs = [
+    ["versions", versions, walked.versions],
+    ["objects", objects, walked.objects],
+  ] as const;
+  return pairs.flatMap(([what, whole, pages]) => {
+    if (describe(whole) === describe(pages)) return [];
+    return [wrong("listings", EVERY, `${what} are ${describe(whole)}, and page by page ${describe(pages)}`, end)];
   });
 }
 
@@ -102,14 +130,23 @@ function checkObjects({ history }: Facts, end: End): Violation[] {
   return [wrong("listings", EVERY, `objects are ${describe(objects)}, and latest versions ${describe(latest)}`, end)];
 }
 
-/** An upload that was completed or aborted isn't open any more. */
+/** An upload that was completed or aborted isn't open any more, and one that was aborted isn't completed. */
 export function checkUploads({ history }: Facts): Violation[] {
   const closed = history.operations.filter(
     ({ kind, result }) => (kind === "complete" || kind === "abort") && result === "ok",
   );
-  return closed.flatMap(({ end, key, uploadId, id }) =>
+  const open = closed.flatMap(({ end, key, uploadId, id }) =>
     history.finals[end].uploads.includes(uploadId!)
       ? [wrong("uploads", { key, versionId: uploadId! }, `${id} closed it, and it is open still`, end)]
       : [],
   );
+  const revived = closed.flatMap(({ kind, end, key, uploadId, id, start }) => {
+    const isAborted = closed.some(
+      (each) => each.kind === "abort" && each.uploadId === uploadId && each.finish < start && kind === "complete",
+    );
+    return isAborted
+      ? [wrong("uploads", { key, versionId: uploadId! }, `${id} completed it after its abort`, end)]
+      : [];
+  });
+  return [...open, ...revived];
 }

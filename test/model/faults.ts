@@ -14,9 +14,14 @@ export const FAULTS = [
   "d1-after",
   /** a batch is cut off with its Durable Object and lands later: before or after the next one, or at the very end */
   "late",
-  /** R2 fails a put before it stored the bytes, or after */
+  /** D1 fails any other statement or batch, of the Sequencer, the Worker or a drain: before it was run, or after */
+  "index-before",
+  "index-after",
+  /** R2 fails a put before it stored the bytes, or after; or a get; or a delete of the sweep */
   "r2-before",
   "r2-after",
+  "r2-get",
+  "r2-delete",
   /** the other zone answers 500, doing nothing, or having done all */
   "peer-500",
   "peer-500-after",
@@ -51,10 +56,20 @@ export interface Statement {
   binds: unknown[];
 }
 
+/** What came of the faults of one bucket. */
+export interface Struck {
+  /** how often each struck */
+  counts: Partial<Record<Fault, number>>;
+  /** batches cut off that landed later, how many of those changed something, and how many D1 refused */
+  landed: number;
+  changing: number;
+  refused: number;
+}
+
 /** What stands against one bucket. */
 export class Faults {
   readonly bucketId: number;
-  readonly struck: Partial<Record<Fault, number>> = {};
+  readonly struck: Struck = { counts: {}, landed: 0, changing: 0, refused: 0 };
   /** batches that are cut off and haven't landed yet */
   readonly late: Statement[][] = [];
   /** a message of the queue that waits for the next one to overtake it */
@@ -67,24 +82,28 @@ export class Faults {
   cutUntil = 0;
   readonly #rates: Rates;
   readonly #streams: Map<Fault, Random>;
+  /** apart, so that an amount that is drawn once more doesn't change what strikes */
+  readonly #amounts: Map<Fault, Random>;
   #isOff = false;
 
   constructor(bucketId: number, seed: string, rates: Rates) {
     this.bucketId = bucketId;
     this.#rates = rates;
     this.#streams = new Map(FAULTS.map((fault) => [fault, new Random(seed, fault)]));
+    this.#amounts = new Map(FAULTS.map((fault) => [fault, new Random(seed, fault, "amount")]));
   }
 
   /** Decides an occasion, and counts it if it strikes. */
   strikes(fault: Fault): boolean {
     if (this.#isOff || !this.#streams.get(fault)!.chance(this.#rates[fault] ?? 0)) return false;
-    this.struck[fault] = (this.struck[fault] ?? 0) + 1;
+    const { counts } = this.struck;
+    counts[fault] = (counts[fault] ?? 0) + 1;
     return true;
   }
 
   /** How much of something that struck: from 0 to 1. */
   amount(fault: Fault): number {
-    return this.#streams.get(fault)!.next();
+    return this.#amounts.get(fault)!.next();
   }
 
   /** Nothing strikes any more, the zone is back; the clock stays as it is. */

@@ -1,5 +1,6 @@
 /** Histories made by hand, for the tests of the checks: a few words an operation, moments by their order. */
 import { createHash } from "node:crypto";
+import { check } from "./check.ts";
 import type { End, Final, FinalVersion, History, Operation, Shape } from "./history.ts";
 
 /** An id that a zone gave: the n-th of all, by the zone of an end. */
@@ -30,13 +31,14 @@ export function historyOf(said: Said[], finals: [FinalVersion[], FinalVersion[]]
     shape,
     zoneNumbers: [1, 2],
     operations,
+    struck: 1,
     finals: [finalOf(finals[0]), finalOf(finals[1])],
   };
 }
 
 function finalOf(versions: FinalVersion[]): Final {
   const objects = versions.filter(({ isLatest, isMarker }) => isLatest && !isMarker);
-  return { versions, objects, uploads: [], pending: 0, failed: new Map() };
+  return { versions, objects, walked: { versions, objects }, uploads: [], pending: 0, failed: new Map() };
 }
 
 /** A version of key `k` after quiet as it should be: written by `writer`, at the end where it was born or the other. */
@@ -66,4 +68,21 @@ export function marker(versionId: string, more: Partial<FinalVersion> = {}): Fin
 /** The same versions at both ends. */
 export function both(make: (end: End) => FinalVersion[]): [FinalVersion[], FinalVersion[]] {
   return [make(0), make(1)];
+}
+
+export const V1 = idOf(1000);
+export const V2 = idOf(2000);
+export const V3 = idOf(3000);
+export const older = { isLatest: false };
+export const put = (id: string, more: Partial<Said> = {}): Said => ({ kind: "put", id, ...more });
+export const found = (writer: string, versionId: string) => {
+  return { versionId, isMarker: false, writer, content: contentOf(writer), etag: contentOf(writer) };
+};
+export const one = both((end) => [stands("a", V1, end)]);
+export const two = both((end) => [stands("b", V2, end), stands("a", V1, end, older)]);
+export const none: [FinalVersion[], FinalVersion[]] = [[], []];
+
+/** Names of the checks that find something. */
+export function broken(history: History): string[] {
+  return [...new Set(check(history).violations.map((violation) => violation.check))].sort();
 }

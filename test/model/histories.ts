@@ -5,7 +5,7 @@
 import { setTimeout } from "node:timers/promises";
 import { check } from "./check.ts";
 import { FAULTS, type Fault } from "./faults.ts";
-import type { History, Violation } from "./history.ts";
+import { type History, isWrite, type Kind, type Operation, type Violation } from "./history.ts";
 import { makePlan } from "./plan.ts";
 import { runHistory } from "./run.ts";
 import { Stand } from "./stand.ts";
@@ -35,6 +35,16 @@ export interface Summary {
   failures: CheckedHistory[];
   operations: Record<string, number>;
   struck: Record<Fault, number>;
+  /** batches cut off that landed later, how many of those changed something, and how many D1 refused */
+  landed: number;
+  changing: number;
+  refused: number;
+  /** writes without a condition, and how many of them were done */
+  plainWrites: number;
+  plainWritesDone: number;
+  /** reads and listings, and how many of them were answered */
+  reads: number;
+  readsAnswered: number;
   searches: number;
   givenUp: number;
   seconds: number;
@@ -43,11 +53,29 @@ export interface Summary {
 /** Histories on one start of the zones. */
 const ON_ONE_START = 150;
 
+const NOTHING = {
+  histories: 0,
+  landed: 0,
+  changing: 0,
+  refused: 0,
+  plainWrites: 0,
+  plainWritesDone: 0,
+  reads: 0,
+  readsAnswered: 0,
+  searches: 0,
+  givenUp: 0,
+  seconds: 0,
+};
+
+const READS: Kind[] = ["get", "head", "getVersion", "list", "listVersions"];
+
+/** From so many histories on every fault must have struck. */
+const MANY = 200;
+
 export async function runHistories(options: Options): Promise<Summary> {
   const began = performance.now();
   const struck = Object.fromEntries(FAULTS.map((fault) => [fault, 0])) as Record<Fault, number>;
-  const nothing = { histories: 0, failures: [], operations: {}, searches: 0, givenUp: 0, seconds: 0 };
-  const summary: Summary = { ...nothing, struck };
+  const summary: Summary = { ...NOTHING, failures: [], operations: {}, struck };
   const numbers = Array.from({ length: options.histories * options.repeat }, (_, i) => i);
   for (let i = 0; i < numbers.length && summary.failures.length < options.maxFailures; i += ON_ONE_START) {
     await runOnOneStart(options, numbers.slice(i, i + ON_ONE_START), summary);
@@ -84,9 +112,38 @@ async function runOne(stand: Stand, options: Options, i: number, summary: Summar
   summary.histories++;
   summary.searches += searches;
   summary.givenUp += givenUp;
-  for (const { kind } of history.operations) summary.operations[kind] = (summary.operations[kind] ?? 0) + 1;
-  for (const [fault, count] of Object.entries(struck) as [Fault, number][]) summary.struck[fault] += count;
+  for (const operation of history.operations) count(summary, operation);
+  for (const { counts, ...landing } of struck) {
+    for (const [fault, times] of Object.entries(counts) as [Fault, number][]) summary.struck[fault] += times;
+    for (const name of ["landed", "changing", "refused"] as const) summary[name] += landing[name];
+  }
   const checked = { number, history, violations };
   if (violations.length > 0) summary.failures.push(checked);
   options.onChecked?.(checked);
+}
+
+function count(summary: Summary, operation: Operation): void {
+  const { kind, condition, result } = operation;
+  summary.operations[kind] = (summary.operations[kind] ?? 0) + 1;
+  if (READS.includes(kind)) {
+    summary.reads++;
+    if (result === "ok") summary.readsAnswered++;
+  }
+  if (condition || !(isWrite(operation) || kind === "delete")) return;
+  summary.plainWrites++;
+  if (result === "ok") summary.plainWritesDone++;
+}
+
+/** Why a run proves less than it seems to: searches given up, faults that never struck, writes that weren't done. */
+export function weaknesses(summary: Summary): string[] {
+  const { histories, givenUp, struck, landed, plainWrites, plainWritesDone, reads, readsAnswered } = summary;
+  const never = FAULTS.filter((fault) => struck[fault] === 0);
+  const all = [
+    givenUp > 0 && `${givenUp} searches were given up`,
+    histories >= MANY && never.length > 0 && `never struck: ${never.join(", ")}`,
+    struck.late > 0 && landed === 0 && "no batch that was cut off has landed",
+    plainWritesDone <= plainWrites * 0.8 && `${plainWritesDone} of ${plainWrites} writes without a condition were done`,
+    readsAnswered <= reads * 0.8 && `${readsAnswered} of ${reads} reads were answered`,
+  ];
+  return all.filter((each) => each !== false);
 }

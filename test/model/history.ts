@@ -59,6 +59,8 @@ export interface Operation {
   /** of tag: what was set, undefined for none; of a write: what it was written with */
   tag?: string;
   uploadId?: string;
+  /** of a copy: the version that it names */
+  source?: { end: End; key: string; versionId?: string };
   /** of a read */
   seen?: Seen;
   /** of a listing */
@@ -100,6 +102,8 @@ export interface Final {
   versions: FinalVersion[];
   /** current objects */
   objects: Listed[];
+  /** versions and current objects again, listed two at a time */
+  walked: { versions: Listed[]; objects: Listed[] };
   /** upload ids still open */
   uploads: string[];
   /** rows of outbox, and reasons of what FAILED by `key versionId` */
@@ -113,6 +117,8 @@ export interface History {
   /** zone numbers of the ends: the last six bits of a version id name the zone that gave it */
   zoneNumbers: [number, number];
   operations: Operation[];
+  /** how often a fault struck */
+  struck: number;
   finals: [Final, Final];
 }
 

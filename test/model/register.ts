@@ -4,7 +4,8 @@
  *
  * The key's state is the set of its versions there. A local write adds the greatest of them; a replica arrives at some
  * moment after it was sent at the other end, or never; a removal takes one away, and it doesn't come back. What has no
- * answer may be done at any moment after it was sent. Reads, listings and refusals of conditions tell what the state was.
+ * answer may be done at any moment after it was sent. Reads, listings, edits of tags and refusals of conditions tell what
+ * the state was.
  */
 
 import { holds, isRefusedCondition, refusalFits } from "./conditions.ts";
@@ -137,6 +138,7 @@ class Register {
 
   #lookOf(operation: Operation): ((state: State) => boolean) | undefined {
     const { kind, result, seen, listed, versionId } = operation;
+    if (kind === "tag" && result !== "unknown") return this.#presence(versionId!, result === "ok");
     if (result === "refused") {
       return isRefusedCondition(operation) ? (state) => refusalFits(operation, this.#currentEtag(state)) : undefined;
     }
@@ -146,11 +148,7 @@ class Register {
       // HEAD of a delete marker has its id too; where there is nothing at all, neither.
       return (state) => this.#greatest(state)?.versionId === wanted;
     }
-    if (kind === "getVersion") {
-      const place = this.#places.get(versionId!);
-      const isThere = seen!.versionId !== undefined;
-      return place === undefined ? undefined : ({ present }) => Boolean((present >> BigInt(place)) & 1n) === isThere;
-    }
+    if (kind === "getVersion") return this.#presence(versionId!, seen!.versionId !== undefined);
     if (kind === "listVersions") {
       const listedHere = this.#setOf(listed!.filter(({ key }) => key === this.#key));
       return ({ present }) => present === listedHere;
@@ -160,6 +158,12 @@ class Register {
       return (state) => this.#currentEtag(state) === etag;
     }
     return undefined;
+  }
+
+  /** A version is there, or isn't; undefined of one that nobody met. */
+  #presence(versionId: string, isThere: boolean): ((state: State) => boolean) | undefined {
+    const place = this.#places.get(versionId);
+    return place === undefined ? undefined : ({ present }) => Boolean((present >> BigInt(place)) & 1n) === isThere;
   }
 
   #greatest({ present }: State): KnownVersion | undefined {

@@ -5,7 +5,7 @@
 import { setTimeout } from "node:timers/promises";
 import { until } from "../harness.ts";
 import { Actor, md5 } from "./actor.ts";
-import type { Fault } from "./faults.ts";
+import type { Struck } from "./faults.ts";
 import type { Condition, End, Final, History, Operation } from "./history.ts";
 import { NULL, other } from "./history.ts";
 import type { ClientPlan, Plan, Step } from "./plan.ts";
@@ -13,12 +13,15 @@ import type { Stand } from "./stand.ts";
 
 export interface Ran {
   history: History;
-  struck: Partial<Record<Fault, number>>;
+  /** of each end */
+  struck: Struck[];
 }
 
 const QUIET_MS = 90_000;
 /** The least that a part has which isn't the last one. */
 const PART_BYTES = 5 * 1024 * 1024;
+/** More than a zone reads one by one at once. */
+const BURST = 6;
 const ENDS: End[] = [0, 1];
 
 /** `name` is that of its buckets, and another one each time that a history is run on one stand. */
@@ -32,6 +35,7 @@ export async function runHistory(stand: Stand, plan: Plan, name: string): Promis
     shape: plan.shape,
     zoneNumbers: stand.zoneNumbers,
     operations: run.operations,
+    struck: struck.flatMap(({ counts }) => Object.values(counts)).reduce((sum, count) => sum + count, 0),
     finals: [await run.read(0), await run.read(1)],
   };
   await run.unlink();
@@ -121,9 +125,17 @@ class Run {
       case "versioning":
         if (this.#mayChangeVersioning(actor.end)) await actor.setVersioning(variant < 0.5 ? "Enabled" : "Suspended");
         return;
+      case "burst":
+        await Promise.all(Array.from({ length: BURST }, (_, i) => actor.get(i < 3 ? key : this.#nextKey(key, i))));
+        return;
       default:
         await (step.kind === "get" || step.kind === "head" ? actor[step.kind](key) : actor[step.kind]());
     }
+  }
+
+  #nextKey(key: string, i: number): string {
+    const { keys } = this.#plan;
+    return keys[(keys.indexOf(key) + i) % keys.length]!;
   }
 
   #mayChangeVersioning(end: End): boolean {
@@ -178,7 +190,8 @@ class Run {
     if (!known) return;
     const { versionId, content } = known;
     const isFromThere = variant < 0.3;
-    const source = { bucket: this.#buckets[isFromThere ? known.end : actor.end], key, versionId, content };
+    const end = isFromThere ? known.end : actor.end;
+    const source = { end, bucket: this.#buckets[end], key, versionId, content };
     this.#learn(await actor.copy(variant < 0.6 ? key : this.#plan.keys[0]!, source, condition));
   }
 
@@ -191,28 +204,25 @@ class Run {
     const bodies = [...(variant > 0.97 ? [bodyOf(`${name} first`, PART_BYTES)] : []), bodyOf(name, size)];
     const etags: string[] = [];
     for (const body of bodies) etags.push((await actor.uploadPart(key, uploadId, etags.length + 1, body)) ?? "");
-    if (etags.includes("") || variant < 0.15) {
-      await actor.abort(key, uploadId);
-      return;
-    }
+    const isGivenUp = etags.includes("") || variant < 0.15;
+    if (isGivenUp) await actor.abort(key, uploadId);
+    // Completed all the same, now and then: it must be refused.
+    if (etags.includes("") || (isGivenUp && variant > 0.08)) return;
     const upload = { uploadId, writer, etags, content: md5(Buffer.concat(bodies)), tag };
     const completed = this.#learn(await actor.complete(key, upload, condition));
     const isAgain = completed.result === "unknown" || (completed.result === "ok" && variant < 0.5);
     if (isAgain) this.#learn(await actor.complete(key, upload, condition));
   }
 
-  /** Ends the faults and waits until nothing is left to travel. Gives how often each fault struck. */
-  async quieten(): Promise<Ran["struck"]> {
-    const struck: Ran["struck"] = {};
-    await Promise.all(
+  /** Ends the faults and waits until nothing is left to travel or to be cleared away. Tells each end's faults. */
+  async quieten(): Promise<Struck[]> {
+    const struck = await Promise.all(
       ENDS.map(async (end) => {
         const ended = await until(() => this.#stand.disarm(end, this.#buckets[end]), { deadline: QUIET_MS });
-        for (const [fault, count] of Object.entries(ended) as [Fault, number][]) {
-          struck[fault] = (struck[fault] ?? 0) + count;
-        }
         if (this.#plan.shape === "one-way") {
           await this.#stand.enableVersioning(end, this.#buckets[end]);
         }
+        return ended;
       }),
     );
     const isQuiet = async () => {
@@ -220,6 +230,7 @@ class Run {
       return pending.every((count) => count === 0);
     };
     await until(isQuiet, { deadline: QUIET_MS, interval: 200 }).catch(() => undefined);
+    await Promise.all(ENDS.map((end) => this.#stand.emptyGarbage(end, this.#buckets[end])));
     return struck;
   }
 
@@ -240,6 +251,7 @@ class Run {
     return {
       versions,
       objects: (await actor.list()).listed!,
+      walked: await actor.walk(),
       uploads: await actor.listUploads(),
       pending: await this.#stand.pending(this.#buckets, end),
       failed: await this.#stand.failed(end, bucket),

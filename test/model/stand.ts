@@ -1,9 +1,9 @@
 /** Two zones that histories run on, many of them side by side, each with buckets of its own. */
 import { setTimeout } from "node:timers/promises";
-import { temporaryFolder, Zones } from "../harness.ts";
+import { temporaryFolder, until, Zones } from "../harness.ts";
 import { makeRole } from "../links.ts";
 import { Client } from "./client.ts";
-import type { Fault, Rates } from "./faults.ts";
+import type { Rates, Struck } from "./faults.ts";
 import { type End, other } from "./history.ts";
 
 const ZONES = ["ch-dk-2", "at-vie-1"] as const;
@@ -11,6 +11,9 @@ const ZONES = ["ch-dk-2", "at-vie-1"] as const;
 const NUMBERS: [number, number] = [1, 2];
 /** Milliseconds between two sweeps of a zone: what production does every minute. */
 const SWEEP_MS = 700;
+
+/** Milliseconds that some sweeps take at most. */
+const GARBAGE_MS = 60_000;
 
 /** One role for all links, so that making a history's buckets asks nothing of the control API. */
 const POLICY = {
@@ -82,16 +85,15 @@ export class Stand {
   }
 
   async arm(end: End, bucket: string, faults: { seed: string; rates: Rates }): Promise<void> {
-    await fetch(this.#door(end, bucket), { method: "PUT", body: JSON.stringify(faults) });
+    const answer = await fetch(this.#door(end, bucket), { method: "PUT", body: JSON.stringify(faults) });
+    if (!answer.ok) throw new Error(`${bucket} can't be armed: ${answer.status} ${await answer.text()}`);
   }
 
-  /** Ends the faults. How often each struck; undefined while a request that was held back is still on its way. */
-  async disarm(end: End, bucket: string): Promise<Partial<Record<Fault, number>> | undefined> {
+  /** Ends the faults. What came of them; undefined while a request that was held back is still on its way. */
+  async disarm(end: End, bucket: string): Promise<Struck | undefined> {
     const answer = await fetch(this.#door(end, bucket), { method: "DELETE" });
-    const { struck, repeating } = (await answer.json()) as {
-      struck: Partial<Record<Fault, number>>;
-      repeating: number;
-    };
+    if (!answer.ok) throw new Error(`${bucket} can't be disarmed: ${answer.status} ${await answer.text()}`);
+    const { repeating, ...struck } = (await answer.json()) as Struck & { repeating: number };
     return repeating === 0 ? struck : undefined;
   }
 
@@ -112,6 +114,18 @@ export class Stand {
     const both = `(SELECT link_id FROM outbox UNION ALL SELECT link_id FROM failed WHERE cause <> 'destination ${revision}')`;
     const rows = await this.#rows<{ n: number }>(end, buckets[end], `SELECT count(*) AS n FROM ${both}`);
     return rows[0]!.n;
+  }
+
+  /**
+   * Lets the sweep clear away at once what it would have a day later, and waits until it has: whoever reads afterwards
+   * misses bytes that are still in use.
+   */
+  async emptyGarbage(end: End, bucket: string): Promise<void> {
+    const index = await this.#zones.d1(ZONES[end]);
+    const own = "bucket_id = (SELECT bucket_id FROM buckets WHERE name = ?)";
+    await index.prepare(`UPDATE OR REPLACE garbage SET due_at = 0 WHERE ${own}`).bind(bucket).run();
+    const left = index.prepare(`SELECT count(*) AS n FROM garbage WHERE ${own}`).bind(bucket);
+    await until(async () => (await left.first("n")) === 0, { deadline: GARBAGE_MS, interval: 300 });
   }
 
   /** Reasons of what FAILED, by `key versionId`. */

@@ -4,7 +4,17 @@
  * was removed comes back. Each check is a function from what is known to what is wrong.
  */
 import { etagFits, type Facts, isOf, type KnownVersion, nameOf, type Sighting, type Write } from "./facts.ts";
-import { type End, type History, mayHaveHappened, NULL, type Seen, type Violation } from "./history.ts";
+import {
+  type End,
+  type History,
+  isVersioned,
+  isWrite,
+  mayHaveHappened,
+  NULL,
+  type Operation,
+  type Seen,
+  type Violation,
+} from "./history.ts";
 
 const ENDS: End[] = [0, 1];
 
@@ -13,9 +23,10 @@ function hasId({ versionId }: { versionId?: string }): boolean {
   return versionId !== undefined && versionId !== NULL;
 }
 
-/** Acknowledged versions that nobody removed stand at their own end, with their bytes. */
+/** Acknowledged versions that nobody removed stand at their own end, with their bytes; and their answers name them. */
 export function checkAcknowledged(facts: Facts): Violation[] {
-  return written(facts).flatMap((write) => {
+  const answers = facts.history.operations.flatMap((operation) => checkAnswer(facts, operation));
+  const lost = written(facts).flatMap((write) => {
     const { end, key } = write;
     const version = { key, versionId: write.versionId! };
     if (write.result !== "ok" || facts.removals(version, end).length > 0) return [];
@@ -26,6 +37,19 @@ export function checkAcknowledged(facts: Facts): Violation[] {
       ? []
       : [wrong("acknowledged", version, `${write.id} wrote other bytes than it has`, end)];
   });
+  return [...answers, ...lost];
+}
+
+/** An answer without a version id, where each write makes a version, would leave a lost write unmissed. */
+function checkAnswer({ history }: Facts, operation: Operation): Violation[] {
+  const { key, end, id, kind, result, versionId, etag, expectedEtag } = operation;
+  if (result !== "ok" || !(isWrite(operation) || kind === "delete")) return [];
+  const version = { key, versionId: versionId ?? "no version" };
+  if (isVersioned(history, end) && !hasId(operation)) {
+    return [wrong("acknowledged", version, `${id} was acknowledged, and its answer names no version`, end)];
+  }
+  if (kind === "delete" || (etag !== undefined && (expectedEtag === undefined || etag === expectedEtag))) return [];
+  return [wrong("acknowledged", version, `${id} was answered the ETag ${etag}, and has ${expectedEtag}`, end)];
 }
 
 /** What a read meets was written by somebody, as it was written, and not refused; and after quiet all can be read. */
@@ -33,6 +57,10 @@ export function checkReads(facts: Facts): Violation[] {
   const reads = facts.history.operations.flatMap(({ key, end, seen, finish }) =>
     seen?.versionId && !seen.isMarker ? checkRead(facts, { key, end, seen, finish }) : [],
   );
+  const others = facts.history.operations.flatMap(({ kind, key, end, seen, versionId }) => {
+    if (kind !== "getVersion" || !seen?.versionId || seen.versionId === versionId) return [];
+    return [wrong("reads", { key, versionId: versionId! }, `it was asked for, and ${seen.versionId} answered`, end)];
+  });
   const finals = ENDS.flatMap((end) =>
     facts.history.finals[end].versions.flatMap((version) => {
       const { key, seen, isMarker, failure } = version;
@@ -41,7 +69,7 @@ export function checkReads(facts: Facts): Violation[] {
       return checkRead(facts, { key, end, seen, finish: Number.POSITIVE_INFINITY });
     }),
   );
-  return [...reads, ...finals];
+  return [...reads, ...others, ...finals];
 }
 
 function checkRead(

@@ -2,7 +2,8 @@
  * The bindings of a zone, spoilt: each wrapper stands before a real one and lets faults strike what goes through it.
  *
  * What surprised us: statements hide their text, so a batch that is to land later keeps what it was prepared from; and
- * what one Durable Object prepared, another can't run.
+ * what one Durable Object prepared, another can't run. A statement that isn't D1's own can't go into a batch, so they are
+ * unwrapped for it.
  */
 import type { Wake } from "../../src/replication/source.ts";
 import type { Faults, Statement } from "./faults.ts";
@@ -35,30 +36,86 @@ export function spoiltIndex(
     if (faults.strikes("d1-after")) throw new Error("D1_ERROR: Network connection lost.");
     return results;
   };
+  return wired(index, faultsNow, batch);
+}
+
+/** The INDEX of everything else: the Worker, a drain, a sweep. */
+export function spoiltReads(index: D1Database, faultsNow: () => Faults | undefined): D1Database {
+  const batch = async (statements: D1PreparedStatement[]): Promise<unknown> =>
+    await failing(faultsNow(), () => index.batch(statements));
+  return wired(index, faultsNow, batch);
+}
+
+/** A D1 whose statements fail, and whose batches go another way. */
+function wired(
+  index: D1Database,
+  faultsNow: () => Faults | undefined,
+  batch: (statements: D1PreparedStatement[]) => Promise<unknown>,
+): D1Database {
+  const unwrapped = async (statements: D1PreparedStatement[]) =>
+    await batch(statements.map((statement) => (statement as unknown as Wired).statement));
   return new Proxy(index, {
     get(target, name) {
-      if (name === "batch") return batch;
-      if (name === "prepare") return (sql: string) => traced(target.prepare(sql), sql);
+      if (name === "batch") return unwrapped;
+      if (name === "prepare") return (sql: string) => new Wired(target.prepare(sql), { sql, binds: [] }, faultsNow);
       return Reflect.get(target, name).bind(target);
     },
   });
 }
 
-function traced(statement: D1PreparedStatement, sql: string): D1PreparedStatement {
-  const bind = (...binds: unknown[]) => {
-    const bound = statement.bind(...binds);
-    sources.set(bound, { sql, binds });
-    return bound;
-  };
-  return new Proxy(statement, {
-    get: (target, name) => (name === "bind" ? bind : Reflect.get(target, name).bind(target)),
-  });
+/** A statement that fails now and then where it is run by itself, and can tell its text. */
+class Wired implements Pick<D1PreparedStatement, "first" | "all" | "run" | "raw"> {
+  readonly statement: D1PreparedStatement;
+  readonly #source: Statement;
+  readonly #faultsNow: () => Faults | undefined;
+
+  constructor(statement: D1PreparedStatement, source: Statement, faultsNow: () => Faults | undefined) {
+    this.statement = statement;
+    this.#source = source;
+    this.#faultsNow = faultsNow;
+    sources.set(statement, source);
+  }
+
+  bind(...binds: unknown[]): Wired {
+    return new Wired(this.statement.bind(...binds), { ...this.#source, binds }, this.#faultsNow);
+  }
+
+  async first(column?: string): Promise<never> {
+    const first = () => (column === undefined ? this.statement.first() : this.statement.first(column));
+    return (await failing(this.#faultsNow(), first)) as never;
+  }
+
+  async all<T>(): Promise<D1Result<T>> {
+    return await failing(this.#faultsNow(), () => this.statement.all<T>());
+  }
+
+  async run<T>(): Promise<D1Result<T>> {
+    return await failing(this.#faultsNow(), () => this.statement.run<T>());
+  }
+
+  async raw(): Promise<never> {
+    return (await failing(this.#faultsNow(), () => this.statement.raw())) as never;
+  }
 }
 
-/** Batches that were cut off arrive. One that fails now would have failed then. */
+async function failing<T>(faults: Faults | undefined, run: () => Promise<T>): Promise<T> {
+  if (faults?.strikes("index-before")) throw new Error("D1_ERROR: Network connection lost.");
+  const result = await run();
+  if (faults?.strikes("index-after")) throw new Error("D1_ERROR: Network connection lost.");
+  return result;
+}
+
+/** Batches that were cut off arrive. One that fails now would have failed then; both are counted. */
 export async function land(index: D1Database, faults: Faults): Promise<void> {
+  const { struck } = faults;
   for (const statements of faults.late.splice(0)) {
-    await index.batch(statements.map(({ sql, binds }) => index.prepare(sql).bind(...binds))).catch(() => {});
+    try {
+      const results = await index.batch(statements.map(({ sql, binds }) => index.prepare(sql).bind(...binds)));
+      struck.landed++;
+      if (results.some(({ meta }) => meta.changes > 0)) struck.changing++;
+    } catch {
+      struck.refused++;
+    }
   }
 }
 
@@ -79,9 +136,20 @@ export function spoiltBlobs(blobs: R2Bucket, faultsOf: (bucketId: number) => Fau
       throw new Error("put: We encountered an internal error. Please try again. (10001)");
     return stored;
   };
-  return new Proxy(blobs, {
-    get: (target, name) => (name === "put" ? put : Reflect.get(target, name).bind(target)),
-  });
+  const get = async (key: string, ...rest: unknown[]): Promise<unknown> => {
+    if (faultsOf(Number(key.split("/")[0]))?.strikes("r2-get"))
+      throw new Error("get: We encountered an internal error. Please try again. (10001)");
+    return await (blobs.get as (key: string, ...rest: unknown[]) => Promise<unknown>)(key, ...rest);
+  };
+  // Of many buckets' bodies at once the first one's faults decide.
+  const remove = async (keys: string | string[]): Promise<void> => {
+    const [first = ""] = [keys].flat();
+    if (faultsOf(Number(first.split("/")[0]))?.strikes("r2-delete"))
+      throw new Error("delete: We encountered an internal error. Please try again. (10001)");
+    await blobs.delete(keys);
+  };
+  const spoilt = { put, get, delete: remove } as Record<PropertyKey, unknown>;
+  return new Proxy(blobs, { get: (target, name) => spoilt[name] ?? Reflect.get(target, name).bind(target) });
 }
 
 type Send = { body: Wake; delaySeconds?: number };

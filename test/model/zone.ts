@@ -1,6 +1,6 @@
 /**
  * A zone whose every part can fail, bucket by bucket. At its endpoint, `PUT /-/faults/BUCKET` with `{seed, rates}` lets
- * faults strike that bucket, `DELETE` ends them and tells how often each struck. Nothing in src knows of it.
+ * faults strike that bucket, `DELETE` ends them and tells what came of them. Nothing in src knows of it.
  *
  * The Worker and its Durable Objects share this module: they run in one isolate here. A slot's clock is set by replacing
  * Date.now for what runs in the slot, since all buckets of the zone share the one clock.
@@ -10,7 +10,7 @@ import type { Wake } from "../../src/replication/source.ts";
 import zone, { Peer as PlainPeer, Sequencer as PlainSequencer } from "../../src/zone.ts";
 import { Faults, type Rates } from "./faults.ts";
 import { spoiltServe } from "./peer.ts";
-import { land, spoiltBlobs, spoiltIndex, spoiltQueue, spoiltSequencer } from "./wires.ts";
+import { land, spoiltBlobs, spoiltIndex, spoiltQueue, spoiltReads, spoiltSequencer } from "./wires.ts";
 
 // What fails here fails on purpose, thousands of times; what is wrong with it the checks tell.
 console.error = () => {};
@@ -20,6 +20,8 @@ const byId = new Map<number, Faults>();
 const bucketsOfLinks = new Map<number, number>();
 
 const inSlot = new AsyncLocalStorage<Faults | undefined>();
+/** the bucket that a request or a drain is about; the sweep is about all, and its INDEX works */
+const inRequest = new AsyncLocalStorage<Faults | undefined>();
 const now = Date.now;
 Date.now = () => now() + (inSlot.getStore()?.offset ?? 0);
 
@@ -46,6 +48,7 @@ function spoilt(env: Env): Env {
   const ofLink = async ({ linkId }: Wake) => ofBucket(await bucketOfLink(env, linkId));
   return {
     ...env,
+    INDEX: spoiltReads(env.INDEX, () => inRequest.getStore()),
     BLOBS: spoiltBlobs(env.BLOBS, ofBucket),
     REPLICATION: spoiltQueue(env.REPLICATION as Queue<Wake>, ofLink),
     SEQUENCER: spoiltSequencer(env.SEQUENCER, ofBucket),
@@ -67,7 +70,7 @@ export class Peer extends PlainPeer {
 
   override async serve(request: Request, target: string, sourceIp: string): Promise<Response> {
     const faults = byName.get(bucketOf(target));
-    const serve = (each: Request) => super.serve(each, target, sourceIp);
+    const serve = (each: Request) => inRequest.run(faults, () => super.serve(each, target, sourceIp));
     return faults ? await spoiltServe(this.ctx, faults, request, target, serve) : await serve(request);
   }
 }
@@ -89,7 +92,7 @@ async function arm(request: Request, env: Env, bucket: string): Promise<Response
   const faults = byName.get(bucket)!;
   faults.end();
   await land(env.INDEX, faults);
-  return Response.json({ struck: faults.struck, repeating: faults.repeating });
+  return Response.json({ ...faults.struck, repeating: faults.repeating });
 }
 
 export default {
@@ -99,11 +102,18 @@ export default {
     const name = bucketOf(new URL(request.url).pathname);
     const faults = byName.get(name);
     if (faults && faults.cutUntil > now()) return new Response("cut off", { status: 503 });
-    return await zone.fetch!(request, spoilt(env), execution);
+    return await inRequest.run(faults, async () => await zone.fetch!(request, spoilt(env), execution));
   },
 
+  /** The messages of each link and slot by themselves, which are drained by themselves anyway. */
   async queue(batch, env) {
-    await zone.queue!(batch, spoilt(env));
+    const places = Map.groupBy(batch.messages, ({ body }) => `${body.linkId}/${body.slot}`);
+    const drains = Array.from(places.values(), async (messages) => {
+      const faults = ofBucket(await bucketOfLink(env, messages[0]!.body.linkId));
+      const own = { queue: batch.queue, messages } as unknown as typeof batch;
+      await inRequest.run(faults, async () => await zone.queue!(own, spoilt(env)));
+    });
+    await Promise.all(drains);
   },
 
   async scheduled(controller, env) {
