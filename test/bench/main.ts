@@ -4,7 +4,7 @@
  * It isn't part of `npm test`, and refuses nothing for being slow: figures are for comparing two states of the code on
  * one machine, ratios first.
  */
-import { parseArgs } from "node:util";
+import { fail, readFlags } from "../flags.ts";
 import { judge } from "./aims.ts";
 import { bench } from "./bench.ts";
 import { FULL, QUICK, type Report } from "./report.ts";
@@ -19,35 +19,28 @@ const HELP = `npm run bench -- [options]
   --json            figures and aims as JSON (npm run --silent bench -- --json)
 `;
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: "string" },
-    seconds: { type: "string" },
-    quick: { type: "boolean", default: false },
-    only: { type: "string" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
+const values = readFlags(HELP, {
+  rounds: { type: "string" },
+  seconds: { type: "string" },
+  quick: { type: "boolean", default: false },
+  only: { type: "string" },
+  json: { type: "boolean", default: false },
 });
 
-if (values.help) {
-  process.stdout.write(HELP);
-} else {
-  const start = performance.now();
-  const report = await bench({
-    rounds: positive("--rounds", values.rounds ?? (values.quick ? "1" : "3")),
-    seconds: positive("--seconds", values.seconds ?? (values.quick ? "0.5" : "1")),
-    only: values.only === undefined ? undefined : new RegExp(values.only, "i"),
-    sizes: values.quick ? QUICK : FULL,
-    progress: (text) => process.stderr.write(`${text}\n`),
-  });
-  if (isEmpty(report)) fail(`no line matches "${values.only}"`);
-  const output = values.json
-    ? JSON.stringify({ ...report, aims: judge(report) }, undefined, 2)
-    : formatReport(report, values.only === undefined);
-  process.stdout.write(`${output}\n`);
-  process.stderr.write(`took ${((performance.now() - start) / 60_000).toFixed(1)} minutes\n`);
-}
+const start = performance.now();
+const report = await bench({
+  rounds: positive("--rounds", values.rounds ?? (values.quick ? "1" : "3")),
+  seconds: positive("--seconds", values.seconds ?? (values.quick ? "0.5" : "1")),
+  only: values.only === undefined ? undefined : new RegExp(values.only, "i"),
+  sizes: values.quick ? QUICK : FULL,
+  progress: (text) => process.stderr.write(`${text}\n`),
+});
+if (isEmpty(report)) fail(`no line matches "${values.only}"`);
+const output = values.json
+  ? JSON.stringify({ ...report, aims: judge(report) }, undefined, 2)
+  : formatReport(report, values.only === undefined);
+process.stdout.write(`${output}\n`);
+process.stderr.write(`took ${((performance.now() - start) / 60_000).toFixed(1)} minutes\n`);
 
 function isEmpty(report: Report): boolean {
   return Object.values(report).every((part: unknown[]) => part.length === 0);
@@ -56,9 +49,4 @@ function isEmpty(report: Report): boolean {
 function positive(name: string, text: string): number {
   const value = Number(text);
   return value > 0 ? value : fail(`${name} must be a number above 0, not "${text}"`);
-}
-
-function fail(message: string): never {
-  process.stderr.write(`error: ${message}\n`);
-  process.exit(2);
 }

@@ -10,13 +10,22 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { readFlags, wholeNumber } from "../flags.ts";
 import { startZones } from "../harness.ts";
 import { killUnderLoad } from "./killing.ts";
 
-const { values } = parseArgs({ options: { kills: { type: "string" }, seed: { type: "string" } } });
-const kills = readNumber("kills", values.kills, 100, 1);
-const seed = readNumber("seed", values.seed, Date.now() % 1_000_000, 0);
+const HELP = `npm run kills -- [flags]
+
+  --kills N   how often workerd is killed (100)
+  --seed S    gives operations and moments again; one is chosen and told if absent
+`;
+
+const values = readFlags(HELP, {
+  kills: { type: "string", default: "100" },
+  seed: { type: "string", default: String(Date.now() % 1_000_000) },
+});
+const kills = wholeNumber("kills", values.kills, 1);
+const seed = wholeNumber("seed", values.seed, 0);
 
 // Where the harness keeps the bundled Workers, so that a restart needn't bundle them.
 process.env.ZONAL_TEST_BUNDLES = mkdtempSync(join(tmpdir(), "zonal-bundles-"));
@@ -34,10 +43,4 @@ try {
 } finally {
   await zones.stop();
   rmSync(process.env.ZONAL_TEST_BUNDLES, { recursive: true, force: true });
-}
-
-function readNumber(name: string, text: string | undefined, usual: number, least: number): number {
-  if (text === undefined) return usual;
-  if (/^[0-9]{1,9}$/.test(text) && Number(text) >= least) return Number(text);
-  throw new Error(`--${name} must be a whole number from ${least} on, not ${text}`);
 }

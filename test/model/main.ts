@@ -6,7 +6,7 @@
  * A seed gives the plan and the decisions of the faults again. How the operations meet is up to the machine, so what was
  * seen once may need some repeats to be seen again.
  */
-import { parseArgs } from "node:util";
+import { fail, readFlags, wholeNumber } from "../flags.ts";
 import { explain } from "./check.ts";
 import { type CheckedHistory, runHistories, type Summary, weaknesses } from "./histories.ts";
 import { MUTATIONS, scripts } from "./script.ts";
@@ -22,23 +22,21 @@ const HELP = `npm run histories -- [flags]
                    all: one after the other
 `;
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string", default: String(Date.now() % 1_000_000) },
-    histories: { type: "string", default: "100" },
-    from: { type: "string", default: "1" },
-    repeat: { type: "string", default: "1" },
-    side: { type: "string", default: "16" },
-    mutation: { type: "string" },
-    help: { type: "boolean", default: false },
-  },
+const values = readFlags(HELP, {
+  seed: { type: "string", default: String(Date.now() % 1_000_000) },
+  histories: { type: "string", default: "100" },
+  from: { type: "string", default: "1" },
+  repeat: { type: "string", default: "1" },
+  side: { type: "string", default: "16" },
+  mutation: { type: "string" },
 });
-
-function number(name: "histories" | "from" | "repeat" | "side"): number {
-  const value = Number(values[name]);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new Error(`--${name}: ${values[name]} is no number of anything`);
-}
+const [histories, from, repeat, side] = (["histories", "from", "repeat", "side"] as const).map((name) =>
+  wholeNumber(name, values[name], 1),
+) as [number, number, number, number];
+const mutations =
+  values.mutation === "all" ? Object.keys(MUTATIONS) : [values.mutation].filter((name) => name !== undefined);
+for (const name of mutations)
+  if (!(name in MUTATIONS)) fail(`--mutation: there is no ${name}; --help tells what there is`);
 
 let checked = 0;
 
@@ -74,10 +72,10 @@ function summarize(summary: Summary): void {
 async function run(mutation: string | undefined): Promise<Summary> {
   const summary = await runHistories({
     seed: values.seed,
-    from: number("from"),
-    histories: number("histories"),
-    repeat: number("repeat"),
-    side: number("side"),
+    from,
+    histories,
+    repeat,
+    side,
     script: scripts(mutation),
     maxFailures: mutation === undefined ? 5 : 1,
     onChecked: tell,
@@ -88,11 +86,11 @@ async function run(mutation: string | undefined): Promise<Summary> {
 
 /** Whether a mistake that is put in is found, and by a check that is meant to find it. */
 async function isCaught(mutation: string): Promise<boolean> {
-  const { failures, histories } = await run(mutation);
+  const { failures, histories: made } = await run(mutation);
   const found = [...new Set(failures.flatMap(({ violations }) => violations.map((violation) => violation.check)))];
   const isFound = found.some((check) => MUTATIONS[mutation]!.caughtBy.includes(check));
   const how = found.length > 0 ? ` by ${found.join(", ")}` : "";
-  console.log(`mutation ${mutation}: ${isFound ? "caught" : "not caught"}${how} after ${histories} histories`);
+  console.log(`mutation ${mutation}: ${isFound ? "caught" : "not caught"}${how} after ${made} histories`);
   return isFound;
 }
 
@@ -105,14 +103,10 @@ async function holds(): Promise<boolean> {
 }
 
 async function main(): Promise<number> {
-  if (values.help) {
-    console.log(HELP);
-    return 0;
-  }
   console.log(`seed ${values.seed}`);
-  if (values.mutation === undefined) return (await holds()) ? 0 : 1;
+  if (mutations.length === 0) return (await holds()) ? 0 : 1;
   let missed = 0;
-  for (const mutation of values.mutation === "all" ? Object.keys(MUTATIONS) : [values.mutation]) {
+  for (const mutation of mutations) {
     if (!(await isCaught(mutation))) missed++;
   }
   return missed > 0 ? 1 : 0;
