@@ -15,7 +15,7 @@
  * - Clients leave different characters unencoded in paths and queries, or encode a key's slashes. S3 decodes and
  *   encodes again; a client that signed just what it sent is tried second.
  */
-import { createHmac, hash } from "node:crypto";
+import { createHmac, hash, timingSafeEqual } from "node:crypto";
 import { type ErrorDetails, invalidArgument, S3Error } from "../errors.ts";
 import { canonicalRequests, parseQuery, type QueryPair, type SignedRequest } from "./canonical.ts";
 import {
@@ -128,10 +128,8 @@ export function trailerSignature(stream: SignedStream, previousSignature: string
 
 /** Compares in constant time: how much of a guess is right must not show. */
 export function isSameSignature(calculated: string, provided: string): boolean {
-  if (calculated.length !== provided.length) return false;
-  let difference = 0;
-  for (let i = 0; i < calculated.length; i++) difference |= calculated.charCodeAt(i) ^ provided.charCodeAt(i);
-  return difference === 0;
+  const [a, b] = [Buffer.from(calculated), Buffer.from(provided)];
+  return a.length === b.length && timingSafeEqual(a, b);
 }
 
 function streamSignature(stream: SignedStream, algorithm: string, rest: string[]): string {
