@@ -85,8 +85,10 @@ export async function findCurrent(env: Env, place: Slot, key: string): Promise<F
   try {
     return reads.isTogether ? await findTogether(env, name, place, key) : await findRow(env, place, key);
   } finally {
-    reads.begun.splice(reads.begun.indexOf(now), 1);
-    if (reads.begun.length === 0) underWay.delete(name);
+    // One that took so long isn't counted any more, and others may be under way by now.
+    const at = reads.begun.indexOf(now);
+    if (at >= 0) reads.begun.splice(at, 1);
+    if (reads.begun.length === 0 && underWay.get(name) === reads) underWay.delete(name);
   }
 }
 
